@@ -1,0 +1,180 @@
+//! Errors of single fields, as validation collects them.
+//!
+//! Wording and cause types follow `k8s.io/apimachinery/pkg/util/validation/field`.
+
+use crate::Value;
+
+/// What is wrong with a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorType {
+    NotFound,
+    Required,
+    Duplicate,
+    Invalid,
+    NotSupported,
+    Forbidden,
+    TooLong,
+    TooMany,
+    TooFew,
+    Internal,
+    TypeInvalid,
+}
+
+impl ErrorType {
+    /// The `reason` of a status cause.
+    pub fn reason(self) -> &'static str {
+        match self {
+            ErrorType::NotFound => "FieldValueNotFound",
+            ErrorType::Required => "FieldValueRequired",
+            ErrorType::Duplicate => "FieldValueDuplicate",
+            ErrorType::Invalid => "FieldValueInvalid",
+            ErrorType::NotSupported => "FieldValueNotSupported",
+            ErrorType::Forbidden => "FieldValueForbidden",
+            ErrorType::TooLong => "FieldValueTooLong",
+            ErrorType::TooMany => "FieldValueTooMany",
+            ErrorType::TooFew => "FieldValueTooFew",
+            ErrorType::Internal => "InternalError",
+            ErrorType::TypeInvalid => "FieldValueTypeInvalid",
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            ErrorType::NotFound => "Not found",
+            ErrorType::Required => "Required value",
+            ErrorType::Duplicate => "Duplicate value",
+            ErrorType::Invalid | ErrorType::TypeInvalid => "Invalid value",
+            ErrorType::NotSupported => "Unsupported value",
+            ErrorType::Forbidden => "Forbidden",
+            ErrorType::TooLong => "Too long",
+            ErrorType::TooMany => "Too many",
+            ErrorType::TooFew => "Too few",
+            ErrorType::Internal => "Internal error",
+        }
+    }
+}
+
+/// One field's error.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FieldError {
+    pub kind: ErrorType,
+    /// Path such as `spec.containers[0].name`.
+    pub field: String,
+    pub value: Option<Value>,
+    pub detail: String,
+}
+
+impl FieldError {
+    /// The message without the path, as it stands in a status cause.
+    pub fn body(&self) -> String {
+        let mut text = self.kind.words().to_owned();
+        if let Some(value) = &self.value {
+            text.push_str(": ");
+            match value {
+                Value::String(s) => text.push_str(&quote(s)),
+                other => text.push_str(&other.to_string()),
+            }
+        }
+        if !self.detail.is_empty() {
+            text.push_str(": ");
+            text.push_str(&self.detail);
+        }
+        text
+    }
+}
+
+impl std::fmt::Display for FieldError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.field, self.body())
+    }
+}
+
+/// A string in double quotes with escapes, as Go's `%q` prints it.
+pub fn quote(s: &str) -> String {
+    let mut out = String::with_capacity(s.len() + 2);
+    out.push('"');
+    for c in s.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// The errors found so far; validation functions push into it.
+#[derive(Debug, Default, PartialEq)]
+pub struct Errors(pub Vec<FieldError>);
+
+impl Errors {
+    pub fn new() -> Errors {
+        Errors::default()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn push(&mut self, kind: ErrorType, field: impl Into<String>, value: Option<Value>, detail: impl Into<String>) {
+        self.0.push(FieldError { kind, field: field.into(), value, detail: detail.into() });
+    }
+
+    /// A value that must be given is missing; `detail` may be empty.
+    pub fn required(&mut self, field: impl Into<String>, detail: impl Into<String>) {
+        self.push(ErrorType::Required, field, None, detail);
+    }
+
+    pub fn invalid(&mut self, field: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) {
+        self.push(ErrorType::Invalid, field, Some(value.into()), detail);
+    }
+
+    pub fn type_invalid(&mut self, field: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) {
+        self.push(ErrorType::TypeInvalid, field, Some(value.into()), detail);
+    }
+
+    pub fn duplicate(&mut self, field: impl Into<String>, value: impl Into<Value>) {
+        self.push(ErrorType::Duplicate, field, Some(value.into()), "");
+    }
+
+    pub fn not_found(&mut self, field: impl Into<String>, value: impl Into<Value>) {
+        self.push(ErrorType::NotFound, field, Some(value.into()), "");
+    }
+
+    pub fn forbidden(&mut self, field: impl Into<String>, detail: impl Into<String>) {
+        self.push(ErrorType::Forbidden, field, None, detail);
+    }
+
+    /// `supported` in the order upstream lists them (sorted, where upstream sorts).
+    pub fn not_supported(&mut self, field: impl Into<String>, value: impl Into<Value>, supported: &[&str]) {
+        let list: Vec<String> = supported.iter().map(|s| quote(s)).collect();
+        let detail = if list.is_empty() { String::new() } else { format!("supported values: {}", list.join(", ")) };
+        self.push(ErrorType::NotSupported, field, Some(value.into()), detail);
+    }
+
+    /// `max` in bytes.
+    pub fn too_long(&mut self, field: impl Into<String>, max: usize) {
+        let unit = if max == 1 { "byte" } else { "bytes" };
+        self.push(ErrorType::TooLong, field, None, format!("may not be more than {max} {unit}"));
+    }
+
+    /// `max` in characters.
+    pub fn too_long_characters(&mut self, field: impl Into<String>, max: usize) {
+        let unit = if max == 1 { "character" } else { "characters" };
+        self.push(ErrorType::TooLong, field, None, format!("may not be more than {max} {unit}"));
+    }
+
+    pub fn too_many(&mut self, field: impl Into<String>, actual: usize, max: usize) {
+        let unit = if max == 1 { "item" } else { "items" };
+        self.push(ErrorType::TooMany, field, Some(actual.into()), format!("must have at most {max} {unit}"));
+    }
+
+    pub fn internal(&mut self, field: impl Into<String>, detail: impl Into<String>) {
+        self.push(ErrorType::Internal, field, None, detail);
+    }
+}

@@ -1,0 +1,68 @@
+//! PLUGINS: built-in admission, in upstream's order. Each plugin may change the object (`mutate`) and refuse the
+//! request (`validate`); both run inside the registry's loop, so that they see what is committed.
+
+mod default_tolerations;
+mod namespace_lifecycle;
+mod priority;
+mod rbac;
+mod service_account;
+mod taint_nodes;
+
+use crate::registry::Call;
+use api::Value;
+use api::status::ApiError;
+
+/// What a request does to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Create,
+    Update,
+    Delete,
+}
+
+/// An admission plugin, as plain functions; the defaults let everything pass unchanged.
+struct Plugin {
+    name: &'static str,
+    mutate: fn(&Call<'_>, Operation, &mut Value) -> Result<(), ApiError>,
+    validate: fn(&Call<'_>, Operation, Option<&Value>, Option<&Value>) -> Result<(), ApiError>,
+}
+
+const PASS: Plugin = Plugin { name: "", mutate: |_, _, _| Ok(()), validate: |_, _, _, _| Ok(()) };
+
+static PLUGINS: &[Plugin] = &[
+    Plugin { name: "NamespaceLifecycle", mutate: namespace_lifecycle::mutate, validate: namespace_lifecycle::validate },
+    Plugin { name: "ServiceAccount", mutate: service_account::mutate, ..PASS },
+    Plugin { name: "TaintNodesByCondition", mutate: taint_nodes::mutate, ..PASS },
+    Plugin { name: "Priority", mutate: priority::mutate, ..PASS },
+    Plugin { name: "DefaultTolerationSeconds", mutate: default_tolerations::mutate, ..PASS },
+    Plugin { name: "RBACEscalation", validate: rbac::validate, ..PASS },
+];
+
+/// Lets each plugin change the object that is about to be written.
+pub async fn mutate(call: &Call<'_>, object: &mut Value, old: Option<&Value>) -> Result<(), ApiError> {
+    let operation = if old.is_some() { Operation::Update } else { Operation::Create };
+    if operation == Operation::Create {
+        service_account::wait_for_default(call, object).await;
+    }
+    for plugin in PLUGINS {
+        (plugin.mutate)(call, operation, object).inspect_err(|failure| refused(plugin, call, failure))?;
+    }
+    Ok(())
+}
+
+/// Lets each plugin refuse the request. A deletion has no new object, a creation no old one.
+pub fn validate(call: &Call<'_>, object: Option<&Value>, old: Option<&Value>) -> Result<(), ApiError> {
+    let operation = match (object, old) {
+        (Some(_), None) => Operation::Create,
+        (None, _) => Operation::Delete,
+        (Some(_), Some(_)) => Operation::Update,
+    };
+    for plugin in PLUGINS {
+        (plugin.validate)(call, operation, object, old).inspect_err(|failure| refused(plugin, call, failure))?;
+    }
+    Ok(())
+}
+
+fn refused(plugin: &Plugin, call: &Call<'_>, failure: &ApiError) {
+    tracing::debug!(plugin = plugin.name, resource = call.resource.kind.resource, %failure, "admission refused");
+}

@@ -1,0 +1,523 @@
+//! What the server serves: the discovery documents, legacy and aggregated, and `/version`.
+//!
+//! Follows `meta/v1` (`APIGroupList`, `APIResourceList`) and `apidiscovery.k8s.io` v2 (KEP-3352). All documents are made once per
+//! set of resources; requests copy bytes.
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
+
+use api::Value;
+use api::kinds::{KINDS, Kind};
+use api::status::ApiError;
+use aws_lc_rs::digest;
+use base64::Engine;
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+use serde_json::json;
+
+use crate::request::Incoming;
+use crate::response::{self, Body};
+
+/// The version of Kubernetes that this server is.
+pub const VERSION: &str = "v1.36.2";
+
+type Text = Cow<'static, str>;
+
+/// A resource as discovery shows it: a built-in kind, or what a custom resource definition says.
+#[derive(Debug, Clone)]
+pub struct Resource {
+    pub group: Text,
+    pub version: Text,
+    pub kind: Text,
+    pub name: Text,
+    pub singular: Text,
+    pub short_names: Vec<Text>,
+    pub categories: Vec<Text>,
+    pub namespaced: bool,
+    pub verbs: Vec<Text>,
+    /// The version that the store holds; `None` for what is not stored.
+    pub stored: Option<(Text, Text)>,
+    pub subresources: Vec<Subresource>,
+}
+
+/// A part of a resource with a path of its own.
+#[derive(Debug, Clone)]
+pub struct Subresource {
+    pub name: Text,
+    /// Of the body; group and version are empty where they are the resource's.
+    pub group: Text,
+    pub version: Text,
+    pub kind: Text,
+    pub verbs: Vec<Text>,
+}
+
+fn texts(words: &'static [&'static str]) -> Vec<Text> {
+    words.iter().map(|word| Cow::Borrowed(*word)).collect()
+}
+
+impl From<&'static Kind> for Resource {
+    fn from(kind: &'static Kind) -> Resource {
+        let subresources = kind.subresources.iter().map(|sub| {
+            let own = sub.kind.is_empty() || (sub.group == kind.group && sub.version == kind.version);
+            Subresource {
+                name: sub.name.into(),
+                group: if own { "".into() } else { sub.group.into() },
+                version: if own { "".into() } else { sub.version.into() },
+                kind: if sub.kind.is_empty() { kind.kind.into() } else { sub.kind.into() },
+                verbs: texts(sub.verbs),
+            }
+        });
+        // Two kinds are served in two shapes and stored in one.
+        let stored = match (kind.group, kind.resource) {
+            ("events.k8s.io", "events") => ("", "v1"),
+            ("autoscaling", "horizontalpodautoscalers") => ("autoscaling", "v2"),
+            _ => (kind.group, kind.version),
+        };
+        Resource {
+            group: kind.group.into(),
+            version: kind.version.into(),
+            kind: kind.kind.into(),
+            name: kind.resource.into(),
+            singular: kind.singular().into(),
+            short_names: texts(kind.short_names),
+            categories: texts(kind.categories),
+            namespaced: kind.namespaced,
+            verbs: texts(kind.verbs),
+            stored: kind.is_stored().then(|| (stored.0.into(), stored.1.into())),
+            subresources: subresources.collect(),
+        }
+    }
+}
+
+/// How far to the front a built-in group stands; others are at [`OTHER_GROUPS`], by name.
+const GROUP_PRIORITIES: &[(&str, i32)] = &[
+    ("", 18000),
+    ("apiregistration.k8s.io", 17900),
+    ("apps", 17800),
+    ("events.k8s.io", 17750),
+    ("authentication.k8s.io", 17700),
+    ("authorization.k8s.io", 17600),
+    ("autoscaling", 17500),
+    ("batch", 17400),
+    ("certificates.k8s.io", 17300),
+    ("networking.k8s.io", 17200),
+    ("policy", 17100),
+    ("rbac.authorization.k8s.io", 17000),
+    ("storage.k8s.io", 16800),
+    ("admissionregistration.k8s.io", 16700),
+    ("apiextensions.k8s.io", 16700),
+    ("scheduling.k8s.io", 16600),
+    ("coordination.k8s.io", 16500),
+    ("node.k8s.io", 16300),
+    ("discovery.k8s.io", 16200),
+    ("resource.k8s.io", 16200),
+    ("flowcontrol.apiserver.k8s.io", 16100),
+];
+const OTHER_GROUPS: i32 = 1000;
+
+fn group_order(group: &str) -> (Reverse<i32>, &str) {
+    let known = GROUP_PRIORITIES.iter().find(|(name, _)| *name == group);
+    (Reverse(known.map_or(OTHER_GROUPS, |(_, priority)| *priority)), group)
+}
+
+/// Versions in the order of preference: `v2`, `v1`, `v2beta1`, `v1alpha1`, then the others by name.
+fn version_order(version: &str) -> (Reverse<(u32, u32, u32)>, &str) {
+    let parse = || {
+        let rest = version.strip_prefix('v')?;
+        let (major, stage, minor) = match rest.find(|c: char| !c.is_ascii_digit()) {
+            None => (rest, 3, "0"),
+            Some(at) => {
+                let (major, rest) = rest.split_at(at);
+                match rest.strip_prefix("beta") {
+                    Some(minor) => (major, 2, minor),
+                    None => (major, 1, rest.strip_prefix("alpha")?),
+                }
+            }
+        };
+        Some((stage, major.parse().ok()?, minor.parse().ok()?))
+    };
+    (Reverse(parse().unwrap_or_default()), version)
+}
+
+/// An answer to a GET.
+#[derive(Debug, Clone)]
+struct Answer<'a> {
+    body: Bytes,
+    content_type: &'static str,
+    /// With quotes, as in the header.
+    etag: Option<&'a str>,
+}
+
+/// The discovery documents of a set of resources.
+#[derive(Debug)]
+pub struct Discovery {
+    /// By path: `/api`, `/apis`, `/apis/apps`, `/api/v1`, `/apis/apps/v1`.
+    legacy: HashMap<String, Bytes>,
+    /// The aggregated documents at `/api` and `/apis`.
+    aggregated: [Aggregated; 2],
+}
+
+/// An aggregated document in version v2, and the tags of both versions.
+#[derive(Debug)]
+struct Aggregated {
+    body: Bytes,
+    etag: String,
+    beta_etag: String,
+}
+
+const JSON: &str = "application/json";
+const V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const V2_BETA1: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
+
+/// The documents of the built-in resources.
+static BUILT_IN: LazyLock<Discovery> = LazyLock::new(|| Discovery::new(KINDS.iter().map(Resource::from)));
+
+/// Answers a GET of a path below `/api` or `/apis` that is no resource.
+pub fn serve(incoming: &Incoming) -> Result<Response<Body>, ApiError> {
+    let text = |name| incoming.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let answer = BUILT_IN.get(&incoming.route.path, text(header::ACCEPT)).ok_or_else(ApiError::no_such_resource)?;
+    let Some(etag) = answer.etag else { return Ok(response::bytes(200, answer.content_type, answer.body)) };
+    let mut response = match text(header::IF_NONE_MATCH) == etag {
+        true => response::bytes(304, answer.content_type, Bytes::new()),
+        false => response::bytes(200, answer.content_type, answer.body),
+    };
+    let headers = response.headers_mut();
+    if let Ok(etag) = HeaderValue::from_str(etag) {
+        headers.insert(header::ETAG, etag);
+    }
+    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    Ok(response)
+}
+
+/// What `/` lists.
+pub fn paths() -> Vec<String> {
+    const OTHERS: &[&str] = &[
+        "/.well-known/openid-configuration",
+        "/healthz",
+        "/healthz/etcd",
+        "/healthz/ping",
+        "/livez",
+        "/livez/etcd",
+        "/livez/ping",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/readyz/etcd",
+        "/readyz/ping",
+        "/version",
+    ];
+    let mut paths: Vec<String> = OTHERS.iter().map(|path| (*path).to_owned()).collect();
+    paths.extend(BUILT_IN.legacy.keys().cloned());
+    paths.sort();
+    paths
+}
+
+impl Discovery {
+    /// The documents of these resources, in which those of a group and version keep their order.
+    pub fn new(resources: impl Iterator<Item = Resource>) -> Discovery {
+        let groups = group(resources);
+        let mut legacy = HashMap::new();
+        let mut list = Vec::new();
+        for (name, versions) in &groups {
+            for (version, resources) in versions {
+                let (path, document) = version_document(name, version, resources);
+                legacy.insert(path, bytes(&document));
+            }
+            if !name.is_empty() {
+                let group = group_document(name, versions);
+                let mut own = group.clone();
+                own["kind"] = "APIGroup".into();
+                own["apiVersion"] = "v1".into();
+                legacy.insert(format!("/apis/{name}"), bytes(&own));
+                list.push(group);
+            }
+        }
+        legacy.insert("/apis".into(), bytes(&json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": list })));
+        // Which address suits which client, upstream says here too; nothing reads it.
+        let core = json!({ "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [] });
+        legacy.insert("/api".into(), bytes(&core));
+        Discovery { legacy, aggregated: ["/api", "/apis"].map(|path| aggregated_document(&groups, path)) }
+    }
+
+    /// The document at a path, in the form that the `Accept` header prefers (empty: plain JSON). `None`: no such document.
+    fn get(&self, path: &str, accept: &str) -> Option<Answer<'_>> {
+        let path = path.trim_end_matches('/');
+        let [core, groups] = &self.aggregated;
+        match (path, aggregated_version(accept)) {
+            ("/api", Some(version)) => Some(core.answer(version)),
+            ("/apis", Some(version)) => Some(groups.answer(version)),
+            _ => Some(Answer { body: self.legacy.get(path)?.clone(), content_type: JSON, etag: None }),
+        }
+    }
+}
+
+impl Aggregated {
+    /// The beta version, which only old clients ask for, says the same under another name.
+    fn answer(&self, version: &str) -> Answer<'_> {
+        if version == "v2" {
+            return Answer { body: self.body.clone(), content_type: V2, etag: Some(&self.etag) };
+        }
+        let text =
+            String::from_utf8_lossy(&self.body).replacen("apidiscovery.k8s.io/v2", "apidiscovery.k8s.io/v2beta1", 1);
+        Answer { body: text.into(), content_type: V2_BETA1, etag: Some(&self.beta_etag) }
+    }
+}
+
+/// Which aggregated version a client prefers to a plain document; `None` for the plain one.
+fn aggregated_version(accept: &str) -> Option<&'static str> {
+    for clause in accept.split(',') {
+        let mut parts = clause.split(';').map(str::trim);
+        if !matches!(parts.next(), Some("application/json" | "application/*" | "*/*")) {
+            continue;
+        }
+        let (mut kind, mut group, mut version) = ("", "", "");
+        for (key, value) in parts.filter_map(|part| part.split_once('=')) {
+            match key {
+                "as" => kind = value,
+                "g" => group = value,
+                "v" => version = value,
+                _ => {}
+            }
+        }
+        match (kind, group, version) {
+            ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => return Some("v2"),
+            ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2beta1") => return Some("v2beta1"),
+            ("", _, _) => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The document at `/version`.
+pub fn version() -> Value {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let commit = option_env!("CORACLE_GIT_COMMIT").unwrap_or_default();
+    json!({
+        "major": "1",
+        "minor": "36",
+        "emulationMajor": "1",
+        "emulationMinor": "36",
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": "35",
+        "gitVersion": VERSION,
+        "gitCommit": commit,
+        "gitTreeState": if commit.is_empty() { "archive" } else { "clean" },
+        "buildDate": option_env!("CORACLE_BUILD_DATE").unwrap_or("1970-01-01T00:00:00Z"),
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": format!("{}/{architecture}", std::env::consts::OS),
+    })
+}
+
+/// A group's versions, most preferred first.
+type Versions = Vec<(Text, Vec<Resource>)>;
+
+/// Groups in upstream's order, with their versions and resources.
+fn group(resources: impl Iterator<Item = Resource>) -> Vec<(Text, Versions)> {
+    let mut groups: BTreeMap<Text, BTreeMap<Text, Vec<Resource>>> = BTreeMap::new();
+    for resource in resources {
+        let versions = groups.entry(resource.group.clone()).or_default();
+        versions.entry(resource.version.clone()).or_default().push(resource);
+    }
+    let sorted = |versions: BTreeMap<Text, Vec<Resource>>| {
+        let mut versions: Versions = versions.into_iter().collect();
+        versions.sort_by(|a, b| version_order(&a.0).cmp(&version_order(&b.0)));
+        versions
+    };
+    let mut groups: Vec<_> = groups.into_iter().map(|(name, versions)| (name, sorted(versions))).collect();
+    groups.sort_by(|a, b| group_order(&a.0).cmp(&group_order(&b.0)));
+    groups
+}
+
+fn group_document(name: &str, versions: &Versions) -> Value {
+    let versions: Vec<Value> = versions
+        .iter()
+        .map(|(version, _)| json!({ "groupVersion": format!("{name}/{version}"), "version": version }))
+        .collect();
+    json!({ "name": name, "preferredVersion": versions.first(), "versions": versions })
+}
+
+/// The path and the `APIResourceList` of a group and version.
+fn version_document(group: &str, version: &str, resources: &[Resource]) -> (String, Value) {
+    let mut list = Vec::new();
+    for resource in resources {
+        let mut entry = json!({
+            "name": resource.name,
+            "singularName": resource.singular,
+            "namespaced": resource.namespaced,
+            "kind": resource.kind,
+            "verbs": resource.verbs,
+        });
+        insert_names(&mut entry, resource);
+        if let Some((group, version)) = &resource.stored {
+            entry["storageVersionHash"] = storage_version_hash(group, version, &resource.kind).into();
+        }
+        list.push(entry);
+        for sub in &resource.subresources {
+            let mut entry = json!({
+                "name": format!("{}/{}", resource.name, sub.name),
+                "singularName": "",
+                "namespaced": resource.namespaced,
+                "kind": sub.kind,
+                "verbs": sub.verbs,
+            });
+            if !sub.version.is_empty() {
+                entry["group"] = sub.group.as_ref().into();
+                entry["version"] = sub.version.as_ref().into();
+            }
+            list.push(entry);
+        }
+    }
+    let mut document = json!({ "kind": "APIResourceList", "resources": list });
+    if group.is_empty() {
+        document["groupVersion"] = version.into();
+        return (format!("/api/{version}"), document);
+    }
+    document["apiVersion"] = "v1".into();
+    document["groupVersion"] = format!("{group}/{version}").into();
+    (format!("/apis/{group}/{version}"), document)
+}
+
+fn insert_names(entry: &mut Value, resource: &Resource) {
+    for (key, list) in [("shortNames", &resource.short_names), ("categories", &resource.categories)] {
+        if !list.is_empty() {
+            entry[key] = json!(list);
+        }
+    }
+}
+
+/// Tells storage versions apart; upstream's function.
+fn storage_version_hash(group: &str, version: &str, kind: &str) -> String {
+    let hash = digest::digest(&digest::SHA256, format!("{group}/{version}/{kind}").as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(&hash.as_ref()[..8])
+}
+
+/// The document at `/api` (the core group) or `/apis` (the others).
+fn aggregated_document(groups: &[(Text, Versions)], path: &str) -> Aggregated {
+    let shown = groups.iter().filter(|(name, _)| name.is_empty() == (path == "/api"));
+    let items: Vec<Value> = shown
+        .map(|(name, versions)| {
+            let metadata = if name.is_empty() { json!({}) } else { json!({ "name": name }) };
+            let versions: Vec<Value> = versions
+                .iter()
+                .map(|(version, resources)| {
+                    let resources: Vec<Value> = resources.iter().map(aggregated_resource).collect();
+                    json!({ "version": version, "resources": resources, "freshness": "Current" })
+                })
+                .collect();
+            json!({ "metadata": metadata, "versions": versions })
+        })
+        .collect();
+    let body = bytes(&json!({
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": "apidiscovery.k8s.io/v2",
+        "metadata": {},
+        "items": items,
+    }));
+    let hash = digest::digest(&digest::SHA256, &body);
+    let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+    Aggregated { body, etag: format!("\"{hash}\""), beta_etag: format!("\"{hash}-beta1\"") }
+}
+
+fn aggregated_resource(resource: &Resource) -> Value {
+    let response =
+        |group: &Text, version: &Text, kind: &Text| json!({ "group": group, "version": version, "kind": kind });
+    let own = response(&"".into(), &"".into(), &resource.kind);
+    let mut entry = json!({
+        "resource": resource.name,
+        "responseKind": own,
+        "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": resource.singular,
+        "verbs": resource.verbs,
+    });
+    insert_names(&mut entry, resource);
+    let subresources = resource.subresources.iter().map(|sub| {
+        let kind = response(&sub.group, &sub.version, &sub.kind);
+        json!({ "subresource": sub.name, "responseKind": kind, "verbs": sub.verbs })
+    });
+    let subresources: Vec<Value> = subresources.collect();
+    if !subresources.is_empty() {
+        entry["subresources"] = subresources.into();
+    }
+    entry
+}
+
+fn bytes(document: &Value) -> Bytes {
+    Bytes::from(document.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(discovery: &Discovery, path: &str, accept: &str) -> Value {
+        serde_json::from_slice(&discovery.get(path, accept).unwrap().body).unwrap()
+    }
+
+    #[test]
+    fn groups_and_versions_stand_in_order_of_preference() {
+        let discovery = &*BUILT_IN;
+        let groups = read(discovery, "/apis", "");
+        let names: Vec<&str> =
+            groups["groups"].as_array().unwrap().iter().map(|g| g["name"].as_str().unwrap()).collect();
+        assert_eq!(names[..3], ["apiregistration.k8s.io", "apps", "events.k8s.io"]);
+        assert_eq!(read(discovery, "/apis/autoscaling", "")["preferredVersion"]["version"], "v2");
+        let mut versions = ["v1alpha1", "foo", "v1", "v10", "v2beta1", "v1beta2"];
+        versions.sort_by(|a, b| version_order(a).cmp(&version_order(b)));
+        assert_eq!(versions, ["v10", "v1", "v2beta1", "v1beta2", "v1alpha1", "foo"]);
+    }
+
+    #[test]
+    fn resources_are_listed_with_their_subresources() {
+        let list = read(&BUILT_IN, "/apis/apps/v1", "application/json");
+        let scale = list["resources"].as_array().unwrap().iter().find(|r| r["name"] == "deployments/scale").unwrap();
+        assert_eq!((&scale["group"], &scale["kind"]), (&"autoscaling".into(), &"Scale".into()));
+        // Upstream's own hash of apps/v1/Deployment.
+        let deployment = list["resources"].as_array().unwrap().iter().find(|r| r["name"] == "deployments").unwrap();
+        assert_eq!(deployment["storageVersionHash"], "8aSe+NMegvE=");
+        assert!(BUILT_IN.get("/apis/nothing", "").is_none());
+    }
+
+    #[test]
+    fn clients_choose_the_aggregated_form() {
+        let discovery = &*BUILT_IN;
+        let kubectl = format!("{V2},{V2_BETA1},application/json");
+        let answer = discovery.get("/apis", &kubectl).unwrap();
+        assert_eq!(answer.content_type, V2);
+        assert!(answer.etag.is_some_and(|tag| tag.starts_with('"') && tag.ends_with('"')));
+        assert_eq!(read(discovery, "/api", V2_BETA1)["apiVersion"], "apidiscovery.k8s.io/v2beta1");
+        assert_eq!(read(discovery, "/api", V2)["items"][0]["versions"][0]["version"], "v1");
+        assert_eq!(read(discovery, "/apis", "application/json")["kind"], "APIGroupList");
+        assert_eq!(discovery.get("/apis/apps", &kubectl).unwrap().content_type, JSON);
+    }
+
+    #[test]
+    fn custom_resources_come_after_the_built_in_ones() {
+        let thing = Resource {
+            group: "example.com".into(),
+            version: "v1".into(),
+            kind: "Thing".into(),
+            name: "things".into(),
+            singular: "thing".into(),
+            short_names: Vec::new(),
+            categories: Vec::new(),
+            namespaced: true,
+            verbs: texts(&["get"]),
+            stored: None,
+            subresources: Vec::new(),
+        };
+        let discovery = Discovery::new(KINDS.iter().map(Resource::from).chain([thing]));
+        let groups = read(&discovery, "/apis", V2);
+        assert_eq!(groups["items"].as_array().unwrap().last().unwrap()["metadata"]["name"], "example.com");
+    }
+}

@@ -1,0 +1,156 @@
+//! DaemonSets (`apps/v1`).
+
+use super::deployment::{
+    default_amount, default_template_of, drop_disabled_at, immutable_selector, spec_mut, workload_warnings,
+};
+use super::equality::same;
+use super::int_or_percent;
+use super::labels::{is_empty, matches, validate_selector};
+use super::path::{Path, child, collision_count_grows, descend, non_negative, non_negative_fields, shown, text};
+use super::pod::{Owner, default, validate_always, validate_template};
+use super::{Context, Rules};
+use api::document;
+use api::field::Errors;
+use api::{Map, Value};
+use serde_json::json;
+
+/// Rules of DaemonSets.
+pub struct DaemonSet;
+
+/// Where `apps/v1` keeps the count of the template's changes, a field of older versions.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+fn template_generation(object: &Value) -> i64 {
+    document::annotation(object, TEMPLATE_GENERATION).and_then(|count| count.parse().ok()).unwrap_or_default()
+}
+
+fn set_template_generation(object: &mut Value, count: i64) {
+    let annotations = document::child(document::metadata_mut(object), "annotations");
+    annotations.insert(TEMPLATE_GENERATION.to_owned(), count.to_string().into());
+}
+
+fn template(object: &Value) -> Option<&Value> {
+    descend(object, &["spec", "template"])
+}
+
+fn validate_strategy(spec: &Value, path: &Path, errors: &mut Errors) {
+    let path = path.at("updateStrategy");
+    let empty = Value::Object(Map::new());
+    let strategy = child(spec, "updateStrategy").unwrap_or(&empty);
+    let at = path.at("rollingUpdate");
+    match (text(strategy, "type"), child(strategy, "rollingUpdate")) {
+        ("OnDelete", _) => {}
+        ("RollingUpdate", None) => errors.required(at, ""),
+        ("RollingUpdate", Some(rolling)) => {
+            for key in ["maxUnavailable", "maxSurge"] {
+                int_or_percent::validate(rolling, key, &at, errors);
+            }
+            for key in ["maxUnavailable", "maxSurge"] {
+                int_or_percent::validate_at_most_all(rolling, key, &at, errors);
+            }
+            let given = |key| int_or_percent::amount(rolling, key) != 0;
+            match (given("maxUnavailable"), given("maxSurge")) {
+                (true, true) => {
+                    let surge = shown(child(rolling, "maxSurge"));
+                    errors.invalid(at.at("maxSurge"), surge, "may not be set when maxUnavailable is non-zero");
+                }
+                (false, false) => errors.required(at.at("maxUnavailable"), "cannot be 0 when maxSurge is 0"),
+                _ => {}
+            }
+        }
+        _ => errors.not_supported(path, strategy.clone(), &["RollingUpdate", "OnDelete"]),
+    }
+}
+
+impl Rules for DaemonSet {
+    fn default(&self, object: &mut Value) {
+        default_template_of(object);
+        let spec = spec_mut(object);
+        default(spec, "revisionHistoryLimit", 10);
+        default(spec, "updateStrategy", json!({}));
+        let Some(strategy) = spec.get_mut("updateStrategy") else { return };
+        default(strategy, "type", "RollingUpdate");
+        if text(strategy, "type") == "RollingUpdate" {
+            default(strategy, "rollingUpdate", json!({}));
+            if let Some(rolling) = strategy.get_mut("rollingUpdate") {
+                default_amount(rolling, "maxUnavailable", 1);
+                default_amount(rolling, "maxSurge", 0);
+            }
+        }
+    }
+
+    fn prepare_for_create(&self, object: &mut Value, _context: &Context) {
+        drop_disabled_at(object, None, "spec.template.spec");
+        let count = template_generation(object).max(1);
+        set_template_generation(object, count);
+    }
+
+    fn prepare_for_update(&self, object: &mut Value, old: &Value, _context: &Context) {
+        drop_disabled_at(object, Some(old), "spec.template.spec");
+        let changed = !same(template(object), template(old));
+        set_template_generation(object, template_generation(old) + i64::from(changed));
+    }
+
+    fn validate(&self, object: &Value, errors: &mut Errors) {
+        let empty = Value::Object(Map::new());
+        let spec = child(object, "spec").unwrap_or(&empty);
+        let path = Path::root("spec");
+        let selector = child(spec, "selector");
+        let template = child(spec, "template").unwrap_or(&empty);
+        if let Some(selector) = selector {
+            validate_selector(selector, &path.at("selector"), errors);
+        }
+        if matches(selector, document::labels(template)) == Some(false) {
+            let labels = shown(descend(template, &["metadata", "labels"]));
+            let detail = "`selector` does not match template `labels`";
+            errors.invalid(path.at("template.metadata.labels"), labels, detail);
+        }
+        if let Some(selector) = selector.filter(|selector| is_empty(selector)) {
+            errors.invalid(path.at("selector"), selector.clone(), "empty selector is invalid for daemonset");
+        }
+        let at = path.at("template");
+        validate_template(template, &Owner::default(), &at, errors);
+        validate_always("DaemonSet", template, &at, errors);
+        non_negative(errors, spec, &path, "minReadySeconds");
+        validate_strategy(spec, &path, errors);
+        non_negative(errors, spec, &path, "revisionHistoryLimit");
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut Errors) {
+        immutable_selector(object, old, errors);
+    }
+
+    fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut Errors) {
+        let Some(status) = child(object, "status") else { return };
+        let counts = [
+            "currentNumberScheduled",
+            "numberMisscheduled",
+            "desiredNumberScheduled",
+            "numberReady",
+            "observedGeneration",
+            "updatedNumberScheduled",
+            "numberAvailable",
+            "numberUnavailable",
+            "collisionCount",
+        ];
+        non_negative_fields(errors, status, &Path::root("status"), &counts);
+        collision_count_grows(errors, object, old);
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+        let changed = old.is_none_or(|old| !same(template(object), template(old)));
+        // Unlike other workloads', the name of a DaemonSet is not looked at.
+        workload_warnings(object, old)
+            .into_iter()
+            .filter(|warning| changed && !warning.starts_with("metadata.name: "))
+            .collect()
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn generation_changed(&self, object: &Value, old: &Value) -> bool {
+        !same(child(object, "spec"), child(old, "spec"))
+    }
+}

@@ -1,0 +1,52 @@
+//! IP addresses and CIDRs in fields, as strictly as Kubernetes v1.36 takes them.
+
+use super::path::{Path, invalid_each};
+use api::field::Errors;
+use api::names;
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// Checks an address; gives it when it is one.
+pub fn validate_ip(errors: &mut Errors, path: &Path, value: &str) -> Option<IpAddr> {
+    let messages = names::ip(value);
+    let ip = value.parse().ok().filter(|_| messages.is_empty());
+    invalid_each(errors, path, value, messages);
+    ip
+}
+
+/// Checks a CIDR; gives it when it is one.
+pub fn validate_cidr(errors: &mut Errors, path: &Path, value: &str) -> Option<IpNet> {
+    let messages = names::cidr(value);
+    let net = value.parse().ok().filter(|_| messages.is_empty());
+    invalid_each(errors, path, value, messages);
+    net
+}
+
+/// Checks an address that endpoints and external IPs may have: not a special one.
+pub fn validate_endpoint_ip(errors: &mut Errors, path: &Path, value: &str) {
+    let Ok(ip) = value.parse::<IpAddr>() else {
+        return errors.invalid(path, value, "must be a valid IP address");
+    };
+    let (link_local, multicast) = match ip {
+        IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),
+        IpAddr::V6(ip) => (ip.is_unicast_link_local(), ip.segments()[0] & 0xff0f == 0xff02),
+    };
+    if ip.is_unspecified() {
+        errors.invalid(path, value, format!("may not be unspecified ({value})"));
+    }
+    if ip.is_loopback() {
+        errors.invalid(path, value, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
+    }
+    if link_local {
+        errors.invalid(path, value, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
+    }
+    if multicast {
+        errors.invalid(path, value, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
+    }
+}
+
+/// Two networks or addresses of different families, or a single one.
+pub fn is_single_or_dual(families: impl IntoIterator<Item = bool>) -> bool {
+    let families: Vec<bool> = families.into_iter().collect();
+    matches!(families[..], [] | [_]) || matches!(families[..], [a, b] if a != b)
+}

@@ -1,0 +1,218 @@
+//! RULES: what is particular to a kind, as pure functions over documents. One file a kind, one row here.
+//!
+//! The registry does what all kinds share: metadata, schema defaults, optimistic concurrency, finalizers, patches.
+
+mod config_map;
+mod controller_revision;
+mod cron_job;
+mod daemon_set;
+mod deployment;
+mod diff;
+mod endpoint_slice;
+mod endpoints;
+mod equality;
+pub mod event;
+pub mod horizontal_pod_autoscaler;
+mod int_or_percent;
+mod ip;
+mod job;
+mod labels;
+mod lease;
+mod namespace;
+mod network_policy;
+mod node;
+mod path;
+pub mod pod;
+mod pod_template;
+mod replica_set;
+mod replication_controller;
+pub mod scale;
+mod secret;
+pub mod service;
+mod service_account;
+mod stateful_set;
+pub mod subresources;
+
+use crate::authn::User;
+use crate::resources::Conversion;
+use api::Value;
+use api::document;
+use api::field::Errors;
+use jiff::Timestamp;
+
+/// What rules may know about the request besides the objects.
+pub struct Context<'a> {
+    pub user: &'a User,
+    pub now: Timestamp,
+}
+
+/// A kind's own behaviour; each default is what upstream's generic strategy does.
+pub trait Rules: Send + Sync {
+    /// Defaults that the schema cannot say. Runs on what clients send, after the schema's defaults.
+    fn default(&self, _object: &mut Value) {}
+
+    /// Before a create: clears what clients may not set. `status` is already dropped where the kind has a status
+    /// subresource, and `metadata.generation` is set where [`Rules::has_generation`].
+    fn prepare_for_create(&self, _object: &mut Value, _context: &Context) {}
+
+    /// Whether a create may bring a status (a kubelet registers its node with one).
+    fn keeps_status_on_create(&self) -> bool {
+        false
+    }
+
+    /// Before an update of the main resource: `status` is already the old one where the kind has a status subresource.
+    fn prepare_for_update(&self, _object: &mut Value, _old: &Value, _context: &Context) {}
+
+    /// Before an update of `status`: everything but `status` and part of the metadata is already the old one.
+    fn prepare_for_status_update(&self, _object: &mut Value, _old: &Value, _context: &Context) {}
+
+    /// Checks a new object beyond [`Rules::validate`].
+    fn validate_create(&self, _object: &Value, _errors: &mut Errors) {}
+
+    /// Checks everything but the metadata of a new object (or of one that is updated).
+    fn validate(&self, _object: &Value, _errors: &mut Errors) {}
+
+    /// Checks an update beyond [`Rules::validate`], which the registry also runs: immutable fields.
+    fn validate_update(&self, _object: &Value, _old: &Value, _errors: &mut Errors) {}
+
+    /// Checks an update of `status`.
+    fn validate_status_update(&self, _object: &Value, _old: &Value, _errors: &mut Errors) {}
+
+    /// Warnings for the client about a create or an update (`old` is given).
+    fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Messages about a bad name; `prefix` when it is a `generateName`.
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        api::names::dns1123_subdomain(if prefix { name.trim_end_matches('-') } else { name })
+    }
+
+    /// Field selectors beyond `metadata.name` and `metadata.namespace`: the labels a client may select by.
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The value of a selectable field; by default what stands at its path.
+    fn selectable_field(&self, object: &Value, field: &str) -> String {
+        match document::get(object, field) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Null) | None => String::new(),
+            Some(other) => other.to_string(),
+        }
+    }
+
+    /// Whether `metadata.generation` counts changes of the specification.
+    fn has_generation(&self) -> bool {
+        false
+    }
+
+    /// What else than a changed `spec` raises the generation (a kind without `spec`, for example).
+    fn generation_changed(&self, object: &Value, old: &Value) -> bool {
+        object.get("spec") != old.get("spec")
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        false
+    }
+
+    /// Whether an update without a resource version is taken.
+    fn allow_unconditional_update(&self) -> bool {
+        true
+    }
+
+    /// The grace period in seconds of a deletion that asked for `requested`; `None`: the kind has no graceful
+    /// deletion.
+    fn grace_period(&self, _object: &Value, _requested: Option<i64>) -> Option<i64> {
+        None
+    }
+
+    /// Marks an object whose deletion begins but cannot end yet (a namespace's phase).
+    fn mark_deleted(&self, _object: &mut Value) {}
+
+    /// Whether something besides `metadata.finalizers` keeps an object that is marked for deletion.
+    fn is_kept(&self, _object: &Value) -> bool {
+        false
+    }
+
+    /// Whether a completed deletion answers with the object instead of a `Status`.
+    fn returns_deleted(&self) -> bool {
+        false
+    }
+
+    /// What a deletion does when the client names no propagation policy: true orphans dependents (only
+    /// ReplicationController, for its age).
+    fn orphans_by_default(&self) -> bool {
+        false
+    }
+
+    /// How long an object lives before the store drops it, in seconds.
+    fn time_to_live(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Group, kind, and the kind's rules. A kind without a row has the generic behaviour.
+#[rustfmt::skip]
+static RULES: &[(&str, &str, &dyn Rules)] = &[
+    ("", "ConfigMap", &config_map::ConfigMap),
+    ("", "Endpoints", &endpoints::Endpoints),
+    ("", "Event", &event::Event),
+    ("", "Namespace", &namespace::Namespace),
+    ("", "Node", &node::Node),
+    ("", "Pod", &pod::Pod),
+    ("", "PodTemplate", &pod_template::PodTemplate),
+    ("", "ReplicationController", &replication_controller::ReplicationController),
+    ("", "Secret", &secret::Secret),
+    ("", "Service", &service::Service),
+    ("", "ServiceAccount", &service_account::ServiceAccount),
+    ("apps", "ControllerRevision", &controller_revision::ControllerRevision),
+    ("apps", "DaemonSet", &daemon_set::DaemonSet),
+    ("apps", "Deployment", &deployment::Deployment),
+    ("apps", "ReplicaSet", &replica_set::ReplicaSet),
+    ("apps", "StatefulSet", &stateful_set::StatefulSet),
+    ("autoscaling", "HorizontalPodAutoscaler", &horizontal_pod_autoscaler::HorizontalPodAutoscaler),
+    ("batch", "CronJob", &cron_job::CronJob),
+    ("batch", "Job", &job::Job),
+    ("coordination.k8s.io", "Lease", &lease::Lease),
+    ("discovery.k8s.io", "EndpointSlice", &endpoint_slice::EndpointSlice),
+    ("events.k8s.io", "Event", &event::StrictEvent),
+    ("networking.k8s.io", "NetworkPolicy", &network_policy::NetworkPolicy),
+];
+
+/// Versions that are stored in another shape.
+static CONVERSIONS: &[(&str, &str, &str, Conversion)] = &[
+    (
+        "autoscaling",
+        "v1",
+        "HorizontalPodAutoscaler",
+        Conversion { to_stored: horizontal_pod_autoscaler::v1_to_v2, from_stored: horizontal_pod_autoscaler::v2_to_v1 },
+    ),
+    ("events.k8s.io", "v1", "Event", Conversion { to_stored: event::to_core, from_stored: event::from_core }),
+];
+
+struct Generic;
+impl Rules for Generic {}
+
+/// TEMP
+struct Rbac;
+impl Rules for Rbac {
+    fn validate_name(&self, name: &str, _prefix: bool) -> Vec<String> {
+        api::names::path_segment(name)
+    }
+}
+
+/// The rules of a kind.
+pub fn rules(group: &str, kind: &str) -> &'static dyn Rules {
+    if group.starts_with("rbac") {
+        return &Rbac;
+    }
+    let row = RULES.iter().find(|(g, k, _)| *k == kind && *g == group);
+    row.map_or(&Generic, |(_, _, rules)| *rules)
+}
+
+/// How a version's objects become stored ones and back, where they differ.
+pub fn conversion(group: &str, version: &str, kind: &str) -> Option<&'static Conversion> {
+    let row = CONVERSIONS.iter().find(|(g, v, k, _)| *k == kind && *g == group && *v == version);
+    row.map(|(_, _, _, conversion)| conversion)
+}

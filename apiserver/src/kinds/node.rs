@@ -1,0 +1,202 @@
+//! Node.
+
+use super::ip::{is_single_or_dual, validate_cidr};
+use super::labels::validate_key;
+use super::path::{Path, child, entries, has, invalid_each, list, text, texts};
+use super::pod::validate_quantity;
+use super::{Context, Rules};
+use api::field::Errors;
+use api::{Value, document, names};
+use ipnet::IpNet;
+use serde_json::json;
+
+pub struct Node;
+
+impl Rules for Node {
+    fn default(&self, node: &mut Value) {
+        let has = |node: &Value, path: &str| document::get(node, path).is_some_and(|v| !v.is_null());
+        if !has(node, "status.allocatable")
+            && let Some(capacity) = document::get(node, "status.capacity").filter(|c| !c.is_null()).cloned()
+        {
+            document::set(node, "status.allocatable", capacity);
+        }
+        // The list and its first element say the same.
+        let one = document::get_str(node, "spec.podCIDR").to_owned();
+        match document::get_list(node, "spec.podCIDRs").first().cloned() {
+            Some(first) => document::set(node, "spec.podCIDR", first),
+            None if !one.is_empty() => document::set(node, "spec.podCIDRs", vec![one]),
+            None => {}
+        }
+    }
+
+    fn keeps_status_on_create(&self) -> bool {
+        true
+    }
+
+    fn prepare_for_create(&self, node: &mut Value, _: &Context) {
+        document::remove(node, "spec.configSource");
+        document::remove(node, "status.config");
+    }
+
+    fn prepare_for_update(&self, node: &mut Value, old: &Value, _: &Context) {
+        if document::get(old, "spec.configSource").is_none() {
+            document::remove(node, "spec.configSource");
+        }
+    }
+
+    fn validate(&self, node: &Value, errors: &mut Errors) {
+        validate_taints(node, errors);
+        validate_resources(node, errors);
+        validate_pod_cidrs(node, errors);
+    }
+
+    fn validate_update(&self, node: &Value, old: &Value, errors: &mut Errors) {
+        let cidrs = |node| document::get_list(node, "spec.podCIDRs");
+        if !cidrs(old).is_empty() && cidrs(node) != cidrs(old) {
+            errors.forbidden("spec.podCIDRs", "node updates may not change podCIDR except from \"\" to valid");
+        }
+        let provider = |node| document::get_str(node, "spec.providerID");
+        if !provider(old).is_empty() && provider(node) != provider(old) {
+            errors.forbidden("spec.providerID", "node updates may not change providerID except from \"\" to valid");
+        }
+        if document::get_str(node, "spec.externalID") != document::get_str(old, "spec.externalID") {
+            errors.forbidden("spec.externalID", "may not be updated");
+        }
+    }
+
+    fn validate_status_update(&self, node: &Value, _: &Value, errors: &mut Errors) {
+        validate_resources(node, errors);
+        let addresses = document::get_list(node, "status.addresses");
+        for (i, address) in addresses.iter().enumerate().filter(|(i, a)| addresses[..*i].contains(a)) {
+            let shown = json!({"Type": text(address, "type"), "Address": text(address, "address")});
+            errors.duplicate(Path::root("status.addresses").index(i), shown);
+        }
+    }
+
+    fn warnings(&self, node: &Value, _: Option<&Value>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if document::get(node, "spec.configSource").is_some() {
+            warnings.push("spec.configSource: the feature is removed".to_owned());
+        }
+        if !document::get_str(node, "spec.externalID").is_empty() {
+            warnings.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned());
+        }
+        warnings
+    }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["spec.unschedulable"]
+    }
+
+    fn selectable_field(&self, node: &Value, field: &str) -> String {
+        document::get_bool(node, field).to_string()
+    }
+}
+
+fn validate_taints(node: &Value, errors: &mut Errors) {
+    const PATH: Path = Path::root("metadata.taints");
+    let taints = document::get_list(node, "spec.taints");
+    for (i, taint) in taints.iter().enumerate() {
+        let path = PATH.index(i);
+        validate_key(text(taint, "key"), &path.at("key"), errors);
+        let value = text(taint, "value");
+        let messages = names::label_value(value);
+        if !messages.is_empty() {
+            errors.invalid(path.at("value"), value, messages.join(";"));
+        }
+        match text(taint, "effect") {
+            "" => errors.required(path.at("effect"), ""),
+            "NoSchedule" | "PreferNoSchedule" | "NoExecute" => {}
+            other => {
+                errors.not_supported(path.at("effect"), other, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
+            }
+        }
+        let key = |taint| (text(taint, "key"), text(taint, "effect"));
+        if taints[..i].iter().any(|other| key(other) == key(taint)) {
+            errors.duplicate(&path, taint.clone());
+            if let Some(error) = errors.0.last_mut() {
+                error.detail = "taints must be unique by key and effect pair".to_owned();
+            }
+        }
+    }
+}
+
+fn validate_resources(node: &Value, errors: &mut Errors) {
+    let status = child(node, "status").unwrap_or(&Value::Null);
+    for list in ["capacity", "allocatable"] {
+        for (resource, quantity) in entries(status, list) {
+            let path = Path::root("status");
+            let path = path.at(list);
+            validate_quantity(resource, quantity, &path.at(resource), errors);
+        }
+    }
+}
+
+fn validate_pod_cidrs(node: &Value, errors: &mut Errors) {
+    let spec = child(node, "spec").unwrap_or(&Value::Null);
+    if !has(spec, "podCIDRs") {
+        return;
+    }
+    let path = Path::root("spec.podCIDRs");
+    let nets: Vec<Option<IpNet>> =
+        texts(spec, "podCIDRs").enumerate().map(|(i, cidr)| validate_cidr(errors, &path.index(i), cidr)).collect();
+    if !is_single_or_dual(nets.iter().flatten().map(|net| net.addr().is_ipv4())) {
+        let all = Value::Array(list(spec, "podCIDRs").to_vec());
+        errors.invalid(path, all, "may specify no more than one CIDR for each IP family");
+    }
+}
+
+/// Messages about a node's name where another object refers to one.
+pub fn invalid_node_name(errors: &mut Errors, path: &Path, name: &str) {
+    invalid_each(errors, path, name, names::dns1123_subdomain(name));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn allocatable_is_the_capacity_by_default() {
+        let mut node = json!({"status": {"capacity": {"cpu": "4"}}, "spec": {"podCIDR": "10.0.0.0/24"}});
+        Node.default(&mut node);
+        assert_eq!(node["status"]["allocatable"], json!({"cpu": "4"}));
+        assert_eq!(node["spec"]["podCIDRs"], json!(["10.0.0.0/24"]));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let cases = [
+            (json!({"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}), ""),
+            (
+                json!({"spec": {"taints": [{"key": "a", "effect": "Never"}]}}),
+                "metadata.taints[0].effect: Unsupported value: \"Never\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\"",
+            ),
+            (
+                json!({"spec": {"podCIDRs": ["10.0.0.0/24", "10.1.0.0/24"]}}),
+                "spec.podCIDRs: Invalid value: [\"10.0.0.0/24\",\"10.1.0.0/24\"]: may specify no more than one CIDR for each IP family",
+            ),
+            (
+                json!({"status": {"capacity": {"pods": "1500m"}}}),
+                "status.capacity.pods: Invalid value: \"1500m\": must be an integer",
+            ),
+        ];
+        for (node, expected) in cases {
+            let mut errors = Errors::new();
+            Node.validate(&node, &mut errors);
+            assert_eq!(errors.0.first().map_or_else(String::new, ToString::to_string), expected);
+        }
+    }
+
+    #[test]
+    fn pod_cidrs_are_set_once() {
+        let node = |cidr: &str| json!({"spec": {"podCIDRs": [cidr]}});
+        let mut errors = Errors::new();
+        Node.validate_update(&node("10.0.0.0/24"), &json!({}), &mut errors);
+        assert!(errors.is_empty());
+        Node.validate_update(&node("10.1.0.0/24"), &node("10.0.0.0/24"), &mut errors);
+        assert_eq!(
+            errors.0[0].to_string(),
+            "spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid"
+        );
+    }
+}

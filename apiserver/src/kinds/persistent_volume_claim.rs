@@ -1,0 +1,174 @@
+//! PersistentVolumeClaim.
+
+use super::path::{Path, child, has, shown, text};
+use super::pod::{default_claim, quantity, validate_claim_spec};
+use super::{Context, Rules, diff, equality};
+use api::field::Errors;
+use api::{Value, document};
+use serde_json::json;
+
+pub struct PersistentVolumeClaim;
+
+const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
+const SIZE: &str = "spec.resources.requests.storage";
+
+impl Rules for PersistentVolumeClaim {
+    fn default(&self, claim: &mut Value) {
+        default_claim(claim);
+        if document::get_str(claim, "status.phase").is_empty() {
+            document::set(claim, "status.phase", "Pending");
+        }
+    }
+
+    fn prepare_for_create(&self, claim: &mut Value, _: &Context) {
+        document::set(claim, "status", json!({"phase": "Pending"}));
+        normalize_data_sources(claim, &Value::Null);
+    }
+
+    fn prepare_for_update(&self, claim: &mut Value, old: &Value, _: &Context) {
+        normalize_data_sources(claim, old);
+    }
+
+    fn validate(&self, claim: &Value, errors: &mut Errors) {
+        validate_claim_spec(child(claim, "spec").unwrap_or(&Value::Null), &Path::root("spec"), errors);
+    }
+
+    fn validate_update(&self, claim: &Value, old: &Value, errors: &mut Errors) {
+        let spec = |object| child(object, "spec").unwrap_or(&Value::Null);
+        let annotated = |object| document::annotation(object, CLASS_ANNOTATION).unwrap_or_default();
+        if annotated(claim) != annotated(old) {
+            let path = Path::root("metadata.annotations");
+            errors.invalid(path.key(CLASS_ANNOTATION), annotated(claim), "field is immutable");
+        }
+        let (new_spec, old_spec) = (comparable(claim, old), comparable(old, old));
+        if !equality::same(Some(&new_spec), Some(&old_spec)) {
+            let changes = diff::diff(&old_spec, &new_spec);
+            errors.forbidden(
+                "spec",
+                format!(
+                    "spec is immutable after creation except resources.requests and volumeAttributesClassName for \
+                     bound claims\n{changes}"
+                ),
+            );
+        }
+        let size = |object, path| document::get(object, path).and_then(quantity);
+        if let (Some(new), Some(before)) = (size(claim, SIZE), size(old, SIZE))
+            && new < before
+            && size(old, "status.capacity.storage").is_none_or(|granted| new <= granted)
+        {
+            errors.forbidden(SIZE, "field can not be less than status.capacity");
+        }
+        if child(spec(claim), "volumeMode") != child(spec(old), "volumeMode") {
+            errors.invalid("volumeMode", shown(child(spec(claim), "volumeMode")), "field is immutable");
+        }
+        if document::get(old, "status.currentVolumeAttributesClassName").is_some() {
+            const WHEN: &str = "is forbidden when status.currentVolumeAttributesClassName is not nil";
+            let what = match child(spec(claim), "volumeAttributesClassName") {
+                None => "update to nil",
+                Some(class) if class == "" => "update to empty string",
+                Some(_) => return,
+            };
+            errors.forbidden("spec.volumeAttributesClassName", format!("{what} {WHEN}"));
+        }
+    }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["name"]
+    }
+
+    fn selectable_field(&self, claim: &Value, _: &str) -> String {
+        document::name(claim).to_owned()
+    }
+
+    fn returns_deleted(&self) -> bool {
+        true
+    }
+}
+
+/// The specification without what may change from `old`: the volume and the class once, and of a bound claim the size
+/// and the class of its attributes.
+fn comparable(claim: &Value, old: &Value) -> Value {
+    let mut spec = child(claim, "spec").cloned().unwrap_or_default();
+    let was = |key: &str| document::get(old, &format!("spec.{key}")).filter(|v| !v.is_null() && *v != "");
+    if was("volumeName").is_none() {
+        document::remove(&mut spec, "volumeName");
+    }
+    let class = text(&spec, "storageClassName");
+    let annotated = document::annotation(old, CLASS_ANNOTATION);
+    if document::get(old, "spec.storageClassName").is_none_or(Value::is_null) && annotated.is_none_or(|a| a == class) {
+        document::remove(&mut spec, "storageClassName");
+    }
+    if document::get_str(claim, "status.phase") == "Bound" || document::get_str(old, "status.phase") == "Bound" {
+        document::remove(&mut spec, "resources.requests.storage");
+        document::remove(&mut spec, "volumeAttributesClassName");
+    }
+    spec
+}
+
+/// `dataSource` and `dataSourceRef` say the same (KEP-1495), unless the reference is to another namespace. What
+/// `dataSource` could not name before there was the other field is dropped, as it was then.
+fn normalize_data_sources(claim: &mut Value, old: &Value) {
+    let of = |object: &Value, key: &str| document::get(object, &format!("spec.{key}")).filter(|v| v.is_object()).cloned();
+    let in_use = of(old, "dataSource").is_some() || of(old, "dataSourceRef").is_some();
+    let mut source = of(claim, "dataSource");
+    let reference = of(claim, "dataSourceRef");
+    if !in_use && reference.is_none() {
+        let known = |source: &Value| match (text(source, "apiGroup"), text(source, "kind")) {
+            ("", kind) => kind == "PersistentVolumeClaim",
+            (group, kind) => group == "snapshot.storage.k8s.io" && kind == "VolumeSnapshot",
+        };
+        if source.as_ref().is_some_and(|source| !known(source)) {
+            document::remove(claim, "spec.dataSource");
+            source = None;
+        }
+    }
+    match (source, reference) {
+        (Some(source), None) => document::set(claim, "spec.dataSourceRef", source),
+        (None, Some(reference)) if !has(&reference, "namespace") || text(&reference, "namespace").is_empty() => {
+            document::set(claim, "spec.dataSource", reference);
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(size: &str, phase: &str) -> Value {
+        json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}},
+            "status": {"phase": phase, "capacity": {"storage": "2Gi"}}})
+    }
+
+    fn update(new: Value, old: Value) -> String {
+        let mut errors = Errors::new();
+        PersistentVolumeClaim.validate_update(&new, &old, &mut errors);
+        let first = errors.0.first().map_or_else(String::new, ToString::to_string);
+        first.lines().next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn only_bound_claims_grow() {
+        assert_eq!(update(claim("4Gi", "Bound"), claim("3Gi", "Bound")), "");
+        assert_eq!(
+            update(claim("4Gi", "Pending"), claim("3Gi", "Pending")),
+            "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
+        );
+        let shrunk = "spec.resources.requests.storage: Forbidden: field can not be less than status.capacity";
+        assert_eq!(update(claim("1Gi", "Bound"), claim("3Gi", "Bound")), shrunk);
+        let mut bound = claim("3Gi", "Pending");
+        document::set(&mut bound, "spec.volumeName", "v");
+        assert_eq!(update(bound.clone(), claim("3Gi", "Pending")), "");
+        assert!(update(claim("3Gi", "Pending"), bound).starts_with("spec: Forbidden"));
+    }
+
+    #[test]
+    fn data_sources_agree() {
+        let mut claim = json!({"spec": {"dataSource": {"kind": "PersistentVolumeClaim", "name": "a"}}});
+        normalize_data_sources(&mut claim, &Value::Null);
+        assert_eq!(claim["spec"]["dataSourceRef"], claim["spec"]["dataSource"]);
+        let mut claim = json!({"spec": {"dataSource": {"apiGroup": "x.io", "kind": "X", "name": "a"}}});
+        normalize_data_sources(&mut claim, &Value::Null);
+        assert_eq!(claim, json!({"spec": {}}));
+    }
+}

@@ -1,0 +1,353 @@
+//! Defaults of pods and of templates of pods.
+
+use super::super::path::{child, has, list, text};
+use super::resources::{aggregate, is_huge_page, is_overcommit_allowed, is_pod_level, quantity};
+use super::volumes::is_untyped;
+use api::document::{as_map, child as child_map};
+use api::quantity::Quantity;
+use api::{Map, Value};
+use serde_json::json;
+
+/// Sets `key` where it is missing, null or the type's zero value that upstream takes for missing.
+pub fn default(object: &mut Value, key: &str, value: impl Into<Value>) {
+    let unset = match object.get(key) {
+        None | Some(Value::Null) => true,
+        Some(Value::String(text)) => text.is_empty(),
+        Some(_) => false,
+    };
+    if unset {
+        as_map(object).insert(key.to_owned(), value.into());
+    }
+}
+
+/// Like [`default`], for numbers where zero means missing.
+fn default_number(object: &mut Value, key: &str, value: i64) {
+    if object.get(key).and_then(Value::as_i64).unwrap_or_default() == 0 {
+        as_map(object).insert(key.to_owned(), value.into());
+    }
+}
+
+fn list_mut<'a>(object: &'a mut Value, key: &str) -> impl Iterator<Item = &'a mut Value> {
+    object.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten()
+}
+
+/// A field that is an object, when it is there.
+fn object_mut<'a>(object: &'a mut Value, key: &str) -> Option<&'a mut Value> {
+    object.get_mut(key).filter(|value| value.is_object())
+}
+
+/// Defaults of a pod: those of its specification, and those that templates leave open.
+pub fn default_pod(pod: &mut Value) {
+    let spec = child_of(pod, "spec");
+    default_spec(spec);
+    for key in ["containers", "initContainers"] {
+        for container in list_mut(spec, key) {
+            requests_from_limits(container);
+        }
+    }
+    default_pod_level(spec);
+    default(spec, "enableServiceLinks", true);
+    if spec.get("hostNetwork").and_then(Value::as_bool) == Some(true) {
+        for key in ["containers", "initContainers"] {
+            for port in list_mut(spec, key).flat_map(|container| list_mut(container, "ports")) {
+                let number = port.get("containerPort").and_then(Value::as_i64).unwrap_or_default();
+                default_number(port, "hostPort", number);
+            }
+        }
+    }
+}
+
+/// Defaults of a `PodTemplateSpec`.
+pub fn default_template(template: &mut Value) {
+    default_spec(child_of(template, "spec"));
+}
+
+fn child_of<'a>(object: &'a mut Value, key: &str) -> &'a mut Value {
+    let slot = as_map(object).entry(key).or_insert(Value::Null);
+    as_map(slot);
+    slot
+}
+
+fn default_spec(spec: &mut Value) {
+    default(spec, "dnsPolicy", "ClusterFirst");
+    default(spec, "restartPolicy", "Always");
+    default(spec, "securityContext", json!({}));
+    default(spec, "terminationGracePeriodSeconds", 30);
+    default(spec, "schedulerName", "default-scheduler");
+    for key in ["containers", "initContainers", "ephemeralContainers"] {
+        list_mut(spec, key).for_each(default_container);
+    }
+    list_mut(spec, "volumes").for_each(default_volume);
+    if let Some(overhead) = object_mut(spec, "overhead") {
+        round_up(overhead);
+    }
+    if let Some(resources) = object_mut(spec, "resources") {
+        round_up_resources(resources);
+    }
+    // The account's old name is kept in step with the new one.
+    let account = match text(spec, "serviceAccountName") {
+        "" => text(spec, "serviceAccount"),
+        name => name,
+    };
+    if !account.is_empty() {
+        let account = Value::from(account);
+        as_map(spec).insert("serviceAccountName".to_owned(), account.clone());
+        as_map(spec).insert("serviceAccount".to_owned(), account);
+    }
+}
+
+fn default_container(container: &mut Value) {
+    let pull = pull_policy(text(container, "image"));
+    default(container, "imagePullPolicy", pull);
+    default(container, "terminationMessagePath", "/dev/termination-log");
+    default(container, "terminationMessagePolicy", "File");
+    if let Some(resources) = object_mut(container, "resources") {
+        round_up_resources(resources);
+    }
+    for port in list_mut(container, "ports") {
+        default(port, "protocol", "TCP");
+    }
+    for key in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        let Some(probe) = object_mut(container, key) else { continue };
+        for (key, value) in
+            [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
+        {
+            default_number(probe, key, value);
+        }
+        default_handler(probe);
+        if let Some(grpc) = object_mut(probe, "grpc") {
+            default(grpc, "service", "");
+        }
+    }
+    if let Some(lifecycle) = object_mut(container, "lifecycle") {
+        for key in ["postStart", "preStop"] {
+            if let Some(handler) = object_mut(lifecycle, key) {
+                default_handler(handler);
+            }
+        }
+    }
+    for source in list_mut(container, "env").filter_map(|variable| object_mut(variable, "valueFrom")) {
+        default_references(source);
+        if let Some(file) = object_mut(source, "fileKeyRef") {
+            default(file, "optional", false);
+        }
+    }
+    if let Some(context) = object_mut(container, "securityContext") {
+        // A procMount that is given empty is the default one; one that is not given stays away.
+        if context.get("procMount").and_then(Value::as_str) == Some("") {
+            default(context, "procMount", "Default");
+        }
+    }
+}
+
+fn default_handler(handler: &mut Value) {
+    if let Some(http) = object_mut(handler, "httpGet") {
+        default(http, "path", "/");
+        default(http, "scheme", "HTTP");
+    }
+}
+
+/// References to fields of the pod, in variables and in files.
+fn default_references(source: &mut Value) {
+    if let Some(field) = object_mut(source, "fieldRef") {
+        default(field, "apiVersion", "v1");
+    }
+    if let Some(resource) = object_mut(source, "resourceFieldRef") {
+        // The unit is a plain struct upstream: it is written even when it says nothing.
+        default(resource, "divisor", "0");
+    }
+}
+
+fn default_volume(volume: &mut Value) {
+    if is_untyped(volume) {
+        as_map(volume).insert("emptyDir".to_owned(), json!({}));
+    }
+    for key in ["secret", "configMap", "downwardAPI", "projected"] {
+        if let Some(source) = object_mut(volume, key) {
+            default(source, "defaultMode", 0o644);
+        }
+    }
+    if let Some(source) = object_mut(volume, "downwardAPI") {
+        list_mut(source, "items").for_each(default_references);
+    }
+    for source in object_mut(volume, "projected").into_iter().flat_map(|source| list_mut(source, "sources")) {
+        if let Some(token) = object_mut(source, "serviceAccountToken") {
+            default(token, "expirationSeconds", 3600);
+        }
+        if let Some(source) = object_mut(source, "downwardAPI") {
+            list_mut(source, "items").for_each(default_references);
+        }
+    }
+    default_volume_source(volume);
+}
+
+fn default_volume_source(volume: &mut Value) {
+    if let Some(source) = object_mut(volume, "hostPath") {
+        default(source, "type", "");
+    }
+    if let Some(source) = object_mut(volume, "image") {
+        let pull = pull_policy(text(source, "reference"));
+        default(source, "pullPolicy", pull);
+    }
+    if let Some(template) = object_mut(volume, "ephemeral").and_then(|source| object_mut(source, "volumeClaimTemplate"))
+    {
+        default_claim(template);
+    }
+    type Defaults = &'static [(&'static str, &'static str)];
+    const SOURCES: [(&str, Defaults); 4] = [
+        ("iscsi", &[("iscsiInterface", "default")]),
+        ("rbd", &[("pool", "rbd"), ("user", "admin"), ("keyring", "/etc/ceph/keyring")]),
+        ("azureDisk", &[("cachingMode", "ReadWrite"), ("kind", "Shared"), ("fsType", "ext4")]),
+        ("scaleIO", &[("storageMode", "ThinProvisioned"), ("fsType", "xfs")]),
+    ];
+    for (key, defaults) in SOURCES {
+        let Some(source) = object_mut(volume, key) else { continue };
+        for (key, value) in defaults {
+            default(source, key, *value);
+        }
+        if key == "azureDisk" {
+            default(source, "readOnly", false);
+        }
+    }
+}
+
+/// Defaults of a claim's specification, in a template.
+pub fn default_claim(claim: &mut Value) {
+    let spec = child_of(claim, "spec");
+    default(spec, "volumeMode", "Filesystem");
+    if let Some(resources) = object_mut(spec, "resources") {
+        round_up_resources(resources);
+    }
+}
+
+/// `Always` for the moving tag `latest`, said or implied; else `IfNotPresent`.
+fn pull_policy(image: &str) -> &'static str {
+    if image.contains('@') {
+        // With a digest, only a tag that is written out counts.
+        let name = image.split('@').next().unwrap_or_default();
+        return if tag(name) == Some("latest") { "Always" } else { "IfNotPresent" };
+    }
+    match tag(image) {
+        None if is_image(image) => "Always",
+        Some("latest") => "Always",
+        _ => "IfNotPresent",
+    }
+}
+
+/// The tag after the last path segment's colon.
+fn tag(image: &str) -> Option<&str> {
+    let segment = image.rsplit('/').next().unwrap_or_default();
+    Some(segment.split_once(':')?.1)
+}
+
+/// Whether an image reference can be parsed at all; upstream leaves the others at `IfNotPresent`.
+fn is_image(image: &str) -> bool {
+    let path = image.split_once('/').map_or(image, |(domain, path)| {
+        let is_domain = domain == "localhost" || domain.contains(['.', ':']) || domain.to_lowercase() != domain;
+        if is_domain { path } else { image }
+    });
+    !path.is_empty()
+        && path.split('/').all(|part| {
+            let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+            edge(part.as_bytes().first())
+                && edge(part.as_bytes().last())
+                && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
+        })
+}
+
+/// Rounds quantities that are finer than a thousandth up to it.
+fn round_up(resources: &mut Value) {
+    for value in resources.as_object_mut().into_iter().flat_map(Map::values_mut) {
+        if let Some(fine) = quantity(value).filter(|parsed| parsed.nanos() % 1_000_000 != 0) {
+            *value = Quantity::from_millis(fine.millis()).to_string().into();
+        }
+    }
+}
+
+fn round_up_resources(resources: &mut Value) {
+    for key in ["limits", "requests"] {
+        if let Some(list) = object_mut(resources, key) {
+            round_up(list);
+        }
+    }
+}
+
+/// A limit without a request is also the request.
+fn requests_from_limits(container: &mut Value) {
+    let Some(resources) = object_mut(container, "resources").and_then(Value::as_object_mut) else { return };
+    let Some(Value::Object(limits)) = resources.get("limits").cloned() else { return };
+    let requests = child_map(resources, "requests");
+    for (name, limit) in limits {
+        requests.entry(name).or_insert(limit);
+    }
+}
+
+/// The pod's own resources (KEP-2837): huge pages from the containers' limits, requests from what the containers
+/// request and else from the limits.
+fn default_pod_level(spec: &mut Value) {
+    let Some(resources) = child(spec, "resources") else { return };
+    let names = |key| entries_of(resources, key);
+    let (mut limits, mut requests) = (names("limits"), names("requests"));
+    if limits.is_empty() && requests.is_empty() {
+        return;
+    }
+    for (name, value) in aggregate(spec, "limits").into_iter().filter(|(name, _)| is_huge_page(name)) {
+        if !requests.contains_key(name) && !limits.contains_key(name) {
+            limits.insert(name.to_owned(), value.to_string().into());
+        }
+    }
+    if !limits.is_empty() {
+        for (name, value) in aggregate(spec, "requests") {
+            if is_pod_level(name) && is_overcommit_allowed(name) && !requests.contains_key(name) {
+                requests.insert(name.to_owned(), value.to_string().into());
+            }
+        }
+        for (name, value) in limits.iter().filter(|(name, _)| is_pod_level(name)) {
+            requests.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    for (key, values) in [("limits", limits), ("requests", requests)] {
+        if !values.is_empty() {
+            child_map(child_map(as_map(spec), "resources"), key).extend(values);
+        }
+    }
+}
+
+fn entries_of(resources: &Value, key: &str) -> Map {
+    child(resources, key).and_then(Value::as_object).cloned().unwrap_or_default()
+}
+
+/// Drops the fields of features that are off by default in this version, where the old object has not got them.
+pub fn drop_disabled(spec: &mut Value, old: Option<&Value>) {
+    if !old.is_some_and(|old| has(old, "schedulingGroup")) {
+        as_map(spec).remove("schedulingGroup");
+    }
+    let signals = old.is_some_and(|old| {
+        ["containers", "initContainers"]
+            .iter()
+            .flat_map(|key| list(old, key))
+            .any(|container| child(container, "lifecycle").is_some_and(|lifecycle| has(lifecycle, "stopSignal")))
+    });
+    if !signals {
+        for key in ["containers", "initContainers", "ephemeralContainers"] {
+            for lifecycle in list_mut(spec, key).filter_map(|container| object_mut(container, "lifecycle")) {
+                as_map(lifecycle).remove("stopSignal");
+            }
+        }
+    }
+    for key in ["clusterTrustBundle", "podCertificate"] {
+        let used = old.is_some_and(|old| {
+            list(old, "volumes")
+                .iter()
+                .filter_map(|volume| child(volume, "projected"))
+                .any(|source| list(source, "sources").iter().any(|source| has(source, key)))
+        });
+        if !used {
+            for volume in list_mut(spec, "volumes").filter_map(|volume| object_mut(volume, "projected")) {
+                for source in list_mut(volume, "sources") {
+                    as_map(source).remove(key);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! RuntimeClass.
+
+use super::Rules;
+use super::labels::validate_labels;
+use super::path::{Path, child, descend, entries, immutable, invalid_each, list, text};
+use super::pod::{validate_quantity, validate_tolerations};
+use api::field::Errors;
+use api::{Value, names};
+
+pub struct RuntimeClass;
+
+impl Rules for RuntimeClass {
+    fn validate(&self, class: &Value, errors: &mut Errors) {
+        match text(class, "handler") {
+            "" => errors.required("handler", ""),
+            handler => invalid_each(errors, &Path::root("handler"), handler, names::dns1123_label(handler)),
+        }
+        let limits = Path::root("overhead.limits");
+        let overhead = descend(class, &["overhead"]).unwrap_or(&Value::Null);
+        for (resource, amount) in entries(overhead, "podFixed") {
+            validate_quantity(resource, amount, &limits.key(resource), errors);
+        }
+        if let Some(scheduling) = child(class, "scheduling") {
+            let path = Path::root("scheduling");
+            validate_labels(scheduling, &path, "nodeSelector", errors);
+            let tolerations = list(scheduling, "tolerations");
+            let path = path.at("tolerations");
+            validate_tolerations(tolerations, &path, errors);
+            let key = |toleration| ["key", "operator", "value", "effect"].map(|part| text(toleration, part));
+            for (i, toleration) in tolerations.iter().enumerate() {
+                if tolerations[..i].iter().any(|other| key(other) == key(toleration)) {
+                    errors.duplicate(path.index(i), toleration.clone());
+                }
+            }
+        }
+    }
+
+    fn validate_update(&self, class: &Value, old: &Value, errors: &mut Errors) {
+        immutable(errors, class, old, &Path::root(""), "handler");
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        false
+    }
+}

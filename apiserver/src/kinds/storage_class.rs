@@ -1,0 +1,150 @@
+//! StorageClass and VolumeAttributesClass.
+
+use super::Rules;
+use super::path::{Path, child, entries, has, immutable, invalid_each, list, one_of, opt_text, text, texts};
+use api::field::Errors;
+use api::{Value, document, names};
+
+pub struct StorageClass;
+pub struct VolumeAttributesClass;
+
+const ROOT: Path = Path::root("");
+
+impl Rules for StorageClass {
+    fn default(&self, class: &mut Value) {
+        for (key, value) in [("reclaimPolicy", "Delete"), ("volumeBindingMode", "Immediate")] {
+            if !has(class, key) {
+                document::set(class, key, value);
+            }
+        }
+    }
+
+    fn validate(&self, class: &Value, errors: &mut Errors) {
+        validate_provisioner(class, "provisioner", errors);
+        validate_parameters(class, errors);
+        let policy = text(class, "reclaimPolicy");
+        if !policy.is_empty() {
+            one_of(errors, &Path::root("reclaimPolicy"), policy, &["Delete", "Retain"]);
+        }
+        let path = Path::root("volumeBindingMode");
+        match opt_text(class, "volumeBindingMode") {
+            None => errors.required(path, ""),
+            Some(mode) => one_of(errors, &path, mode, &["Immediate", "WaitForFirstConsumer"]),
+        }
+        validate_topologies(list(class, "allowedTopologies"), errors);
+    }
+
+    fn validate_update(&self, class: &Value, old: &Value, errors: &mut Errors) {
+        for key in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+            immutable(errors, class, old, &ROOT, key);
+        }
+    }
+
+    fn returns_deleted(&self) -> bool {
+        true
+    }
+}
+
+impl Rules for VolumeAttributesClass {
+    fn validate(&self, class: &Value, errors: &mut Errors) {
+        validate_provisioner(class, "driverName", errors);
+        validate_parameters(class, errors);
+        if entries(class, "parameters").next().is_none() {
+            errors.required("parameters", "must contain at least one key/value pair");
+        }
+    }
+
+    fn validate_update(&self, class: &Value, old: &Value, errors: &mut Errors) {
+        for key in ["driverName", "parameters"] {
+            if child(class, key) != child(old, key) {
+                errors.forbidden(key, format!("updates to {key} are forbidden."));
+            }
+        }
+    }
+
+    fn returns_deleted(&self) -> bool {
+        true
+    }
+}
+
+fn validate_provisioner(class: &Value, key: &str, errors: &mut Errors) {
+    match text(class, key) {
+        "" => errors.required(key, ""),
+        name => {
+            let lower = name.to_lowercase();
+            invalid_each(errors, &Path::root(key), &lower, names::qualified_name(&lower));
+        }
+    }
+}
+
+fn validate_parameters(class: &Value, errors: &mut Errors) {
+    const MAX_COUNT: usize = 512;
+    const MAX_SIZE: usize = 256 * 1024;
+    if entries(class, "parameters").count() > MAX_COUNT {
+        return errors.too_long("parameters", MAX_COUNT);
+    }
+    let mut size = 0;
+    for (key, value) in entries(class, "parameters") {
+        if key.is_empty() {
+            errors.invalid("parameters", key, "field can not be empty.");
+        }
+        size += key.len() + value.as_str().unwrap_or_default().len();
+    }
+    if size > MAX_SIZE {
+        errors.too_long("parameters", MAX_SIZE);
+    }
+}
+
+fn validate_topologies(terms: &[Value], errors: &mut Errors) {
+    let path = Path::root("allowedTopologies");
+    for (i, term) in terms.iter().enumerate() {
+        let path = path.index(i);
+        let path = path.at("matchLabelExpressions");
+        let expressions = list(term, "matchLabelExpressions");
+        if terms[..i].contains(term) {
+            errors.duplicate(&path, "");
+        }
+        for (i, expression) in expressions.iter().enumerate() {
+            let path = path.index(i);
+            let key = text(expression, "key");
+            let values: Vec<&str> = texts(expression, "values").collect();
+            if values.is_empty() {
+                errors.required(path.at("values"), "");
+            }
+            for (i, value) in values.iter().enumerate().filter(|(i, value)| values[..*i].contains(value)) {
+                errors.duplicate(path.at("values").index(i), *value);
+            }
+            invalid_each(errors, &path.at("key"), key, names::qualified_name(key));
+            if expressions[..i].iter().any(|other| text(other, "key") == key) {
+                errors.duplicate(path.at("key"), key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let cases = [
+            (json!({"provisioner": "Example.com/P"}), ""),
+            (json!({}), "provisioner: Required value"),
+            (
+                json!({"provisioner": "a", "reclaimPolicy": "Recycle"}),
+                "reclaimPolicy: Unsupported value: \"Recycle\": supported values: \"Delete\", \"Retain\"",
+            ),
+        ];
+        for (mut class, expected) in cases {
+            StorageClass.default(&mut class);
+            let mut errors = Errors::new();
+            StorageClass.validate(&class, &mut errors);
+            assert_eq!(errors.0.first().map_or_else(String::new, ToString::to_string), expected);
+        }
+        let mut errors = Errors::new();
+        StorageClass.validate_update(&json!({"provisioner": "a"}), &json!({"provisioner": "b"}), &mut errors);
+        assert_eq!(errors.0[0].to_string(), "provisioner: Invalid value: \"a\": field is immutable");
+    }
+}

@@ -1,0 +1,42 @@
+//! Parts of an object that are written through a subresource of their own.
+
+use super::{namespace, pod};
+use crate::registry::Part;
+use api::Value;
+use api::document;
+use api::field::Errors;
+
+/// Puts back everything that a write of this part may not change.
+pub fn restrict(part: Part, object: &mut Value, old: &Value) {
+    match part {
+        Part::Finalize => namespace::prepare_for_finalize(object, old),
+        Part::EphemeralContainers => pod::prepare_ephemeral_containers(object, old),
+        Part::Resize => pod::prepare_resize(object, old),
+        Part::Approval => {
+            let conditions = document::get(object, "status.conditions").cloned();
+            *object = with_version(old, object);
+            match conditions {
+                Some(conditions) => document::set(object, "status.conditions", conditions),
+                None => drop(document::remove(object, "status.conditions")),
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The old object with the resource version of the new one.
+fn with_version(old: &Value, new: &Value) -> Value {
+    let mut object = old.clone();
+    document::set(&mut object, "metadata.resourceVersion", document::resource_version(new));
+    object
+}
+
+/// Checks what a write of this part may not do.
+pub fn validate(part: Part, object: &Value, old: &Value, errors: &mut Errors) {
+    match part {
+        Part::Finalize => namespace::validate_finalize(object, errors),
+        Part::EphemeralContainers => pod::validate_ephemeral_containers(object, old, errors),
+        Part::Resize => pod::validate_resize(object, old, errors),
+        _ => {}
+    }
+}

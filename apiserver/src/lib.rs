@@ -1,0 +1,35 @@
+//! The API server: HTTPS in, one write path to the store, watches out.
+
+mod admission;
+pub mod authn;
+pub mod authz;
+mod bootstrap;
+mod columns;
+mod decode;
+mod discovery;
+mod health;
+mod impersonate;
+pub mod kinds;
+mod kubelet;
+mod metrics;
+mod negotiate;
+mod openapi;
+mod params;
+mod paths;
+mod registry;
+mod request;
+mod reserve;
+mod resources;
+mod response;
+mod route;
+mod selection;
+mod serve;
+mod server;
+mod start;
+mod subresources;
+mod table;
+mod verbs;
+
+pub use response::{Body, BoxError};
+pub use serve::{in_process, serve};
+pub use server::{ApiServer, Options};

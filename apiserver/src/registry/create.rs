@@ -1,0 +1,72 @@
+//! Create.
+
+use super::{Call, Object, check, meta};
+use crate::kinds::Context;
+use crate::server::ApiServer;
+use crate::{admission, reserve};
+use api::Value;
+use api::document;
+use api::field::Errors;
+use api::status::ApiError;
+use storage::Expect;
+
+/// How often a generated name that is taken is replaced by another.
+const GENERATED_NAME_TRIES: usize = 8;
+
+impl ApiServer {
+    /// Creates an object that was decoded and defaulted.
+    pub async fn create(&self, call: &Call<'_>, object: Value) -> Result<Object, ApiError> {
+        let generated =
+            document::name(&object).is_empty() && !document::get_str(&object, "metadata.generateName").is_empty();
+        if generated {
+            for _ in 1..GENERATED_NAME_TRIES {
+                match self.create_once(call, object.clone()).await {
+                    Err(failure) if failure.reason == "AlreadyExists" => {}
+                    other => return other,
+                }
+            }
+        }
+        self.create_once(call, object).await
+    }
+
+    async fn create_once(&self, call: &Call<'_>, mut object: Value) -> Result<Object, ApiError> {
+        let resource = call.resource;
+        if !matches!(document::resource_version(&object), "" | "0") {
+            return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
+        }
+        document::metadata_mut(&mut object).remove("resourceVersion");
+        meta::fill(&mut object, resource, call.namespace, call.now)?;
+        admission::mutate(call, &mut object, None).await?;
+        if resource.has_status && !resource.rules.keeps_status_on_create() {
+            document::as_map(&mut object).remove("status");
+        }
+        let reservation = reserve::for_write(call, None, &mut object)?;
+        let context = Context { user: call.user, now: call.now };
+        resource.rules.prepare_for_create(&mut object, &context);
+        self.complete(resource, &mut object);
+        let mut errors = Errors::new();
+        resource.rules.validate_create(&object, &mut errors);
+        resource.rules.validate(&object, &mut errors);
+        meta::validate(&object, resource, &mut errors);
+        check(resource, document::name(&object), &errors)?;
+        for warning in resource.rules.warnings(&object, None) {
+            call.warn(warning);
+        }
+        admission::validate(call, Some(&object), None)?;
+        let name = document::name(&object);
+        let key = resource.key(call.namespace, name);
+        if call.dry_run {
+            if self.store.get(&key).map_err(|e| self.store_error(e))?.is_some() {
+                return Err(ApiError::already_exists(resource.kind, name));
+            }
+            return Ok(Object::Built(object));
+        }
+        match self.commit(call, &key, Expect::Absent, Some(&object)).await? {
+            Ok(committed) => {
+                reservation.keep();
+                Ok(Object::Stored(committed.entry))
+            }
+            Err(_) => Err(ApiError::already_exists(resource.kind, name)),
+        }
+    }
+}

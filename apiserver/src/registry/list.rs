@@ -1,0 +1,167 @@
+//! List: ranges of the store, filtered, in pages.
+
+use super::Call;
+use crate::params::{ListOptions, Match};
+use crate::resources::Resource;
+use crate::selection::Selection;
+use crate::server::ApiServer;
+use api::status::ApiError;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+use storage::{Entry, Range, Revision};
+
+/// How long a list waits for a resource version that the server has not seen yet.
+const WAIT_FOR_REVISION: Duration = Duration::from_secs(3);
+/// How many entries are read at once while a filtered page is filled.
+const CHUNK: usize = 1000;
+
+/// A list, before it is encoded.
+pub struct ListReply {
+    pub resource: &'static Resource,
+    pub entries: Vec<Arc<Entry>>,
+    pub revision: Revision,
+    /// Token of the next page; empty on the last.
+    pub continue_token: String,
+    pub remaining: Option<usize>,
+}
+
+/// Upstream's continue token: `{"v":"meta.k8s.io/v1","rv":7,"start":"default/web\u0000"}` in base64.
+#[derive(Serialize, Deserialize)]
+struct Continue {
+    v: String,
+    rv: i64,
+    start: String,
+}
+
+impl ApiServer {
+    pub async fn list(&self, call: &Call<'_>, options: &ListOptions) -> Result<ListReply, ApiError> {
+        let resource = call.resource;
+        let prefix = resource.scope(call.namespace);
+        let selection = Selection::new(resource, options)?;
+        let (mut at, mut start) = self.position(options, &prefix).await?;
+        let mut entries = Vec::new();
+        if let Some(key) = selection.only_key(resource, call.namespace) {
+            let found = self.store.get(&key).map_err(|e| self.store_error(e))?;
+            entries.extend(found.filter(|entry| selection.matches(resource, entry)));
+            let revision = self.store.revision();
+            return Ok(ListReply { resource, entries, revision, continue_token: String::new(), remaining: None });
+        }
+        loop {
+            let limit = match options.limit {
+                0 => 0,
+                limit if selection.is_everything() => limit,
+                _ => CHUNK,
+            };
+            let range = Range { prefix: &prefix, start_after: start.as_deref(), limit, at };
+            let page = self.store.range(range).map_err(|error| self.list_error(error, options))?;
+            at = Some(page.revision);
+            let last = page.entries.last().map(|entry| entry.key.clone());
+            for (index, entry) in page.entries.iter().enumerate() {
+                if !selection.is_everything() && !selection.matches(resource, entry) {
+                    continue;
+                }
+                entries.push(entry.clone());
+                let more = page.more || index + 1 < page.entries.len();
+                if options.limit > 0 && entries.len() == options.limit && more {
+                    let remaining = selection.is_everything().then_some(page.remaining);
+                    return Ok(ListReply {
+                        resource,
+                        continue_token: encode_continue(&entry.key, &prefix, page.revision),
+                        revision: page.revision,
+                        entries,
+                        remaining,
+                    });
+                }
+            }
+            match last {
+                Some(key) if page.more => start = Some(key.to_string()),
+                _ => {
+                    let revision = page.revision;
+                    return Ok(ListReply {
+                        resource,
+                        entries,
+                        revision,
+                        continue_token: String::new(),
+                        remaining: None,
+                    });
+                }
+            }
+        }
+    }
+
+    /// The revision to read at and the key to start after.
+    async fn position(
+        &self,
+        options: &ListOptions,
+        prefix: &str,
+    ) -> Result<(Option<Revision>, Option<String>), ApiError> {
+        if !options.continue_token.is_empty() {
+            let (start, revision) = decode_continue(&options.continue_token, prefix)?;
+            return Ok((revision, Some(start)));
+        }
+        let Some(revision) = options.resource_version.filter(|revision| *revision > 0) else { return Ok((None, None)) };
+        self.store.wait_for(revision, WAIT_FOR_REVISION).await.map_err(|e| self.store_error(e))?;
+        Ok((matches!(options.version_match, Some(Match::Exact)).then_some(revision), None))
+    }
+
+    fn list_error(&self, error: storage::Error, options: &ListOptions) -> ApiError {
+        match error {
+            storage::Error::Compacted { .. } if !options.continue_token.is_empty() => ApiError::expired(
+                "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
+            ),
+            other => self.store_error(other),
+        }
+    }
+}
+
+fn encode_continue(last: &str, prefix: &str, revision: Revision) -> String {
+    let start = format!("{}\0", last.strip_prefix(prefix).unwrap_or(last));
+    let token = Continue { v: "meta.k8s.io/v1".into(), rv: revision as i64, start };
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
+}
+
+/// The key to start after and the revision of the first page; a token with `rv` -1 reads the newest state.
+fn decode_continue(token: &str, prefix: &str) -> Result<(String, Option<Revision>), ApiError> {
+    let invalid = |why: String| ApiError::bad_request(format!("invalid continue token: {why}"));
+    let bytes =
+        URL_SAFE_NO_PAD.decode(token).map_err(|error| invalid(format!("continue key is not valid: {error}")))?;
+    let token: Continue =
+        serde_json::from_slice(&bytes).map_err(|error| invalid(format!("continue key is not valid: {error}")))?;
+    if token.v != "meta.k8s.io/v1" {
+        return Err(invalid(format!(
+            "continue key is not valid: server does not recognize this encoded version {}",
+            token.v
+        )));
+    }
+    if token.rv == 0 {
+        return Err(invalid(
+            "continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)".into(),
+        ));
+    }
+    if token.start.is_empty() {
+        return Err(invalid("continue key is not valid: encoded start key empty (version meta.k8s.io/v1)".into()));
+    }
+    // A token comes from the client: it may only ever name a key below the prefix that was authorized.
+    if token.start.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(invalid(format!("continue key is not valid: {}", token.start)));
+    }
+    let start = token.start.strip_suffix('\0').unwrap_or(&token.start);
+    Ok((format!("{prefix}{start}"), u64::try_from(token.rv).ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_continue_token_stays_below_its_prefix() {
+        let token = encode_continue("/registry/pods/a/b", "/registry/pods/a/", 7);
+        assert_eq!(decode_continue(&token, "/registry/pods/a/").unwrap(), ("/registry/pods/a/b".into(), Some(7)));
+        let evil = Continue { v: "meta.k8s.io/v1".into(), rv: 7, start: "../secrets/x".into() };
+        let evil = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&evil).unwrap());
+        assert_eq!(decode_continue(&evil, "/registry/pods/a/").unwrap_err().code, 400);
+    }
+}

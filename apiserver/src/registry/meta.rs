@@ -1,0 +1,236 @@
+//! `metadata`: what the server fills in, what may change, and what is valid.
+//!
+//! Follows `k8s.io/apiserver/pkg/registry/rest` and `k8s.io/apimachinery/pkg/api/validation/objectmeta.go`.
+
+use crate::resources::Resource;
+use api::document::{self, Map, Value};
+use api::field::Errors;
+use api::names;
+use api::status::ApiError;
+use jiff::Timestamp;
+
+/// Bytes of all annotations of an object together.
+const MAX_ANNOTATIONS: usize = 256 << 10;
+/// A generated name is at most a label long: this much of `generateName`, then the suffix.
+const MAX_GENERATED_PREFIX: usize = 63 - SUFFIX_LENGTH;
+const SUFFIX_LENGTH: usize = 5;
+/// Letters and digits that cannot spell a word, as upstream's `rand.String`.
+const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// Fills in a new object's metadata: namespace, name from `generateName`, uid, creation time. Gives an error where the
+/// object names another namespace than the request.
+pub fn fill(object: &mut Value, resource: &Resource, namespace: &str, now: Timestamp) -> Result<(), ApiError> {
+    match_namespace(object, resource, namespace)?;
+    let metadata = document::metadata_mut(object);
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"] {
+        metadata.remove(key);
+    }
+    let text = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (name, prefix) = (text("name"), text("generateName"));
+    if name.is_empty() && !prefix.is_empty() {
+        metadata.insert("name".into(), generate_name(&prefix).into());
+    }
+    metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
+    metadata.insert("creationTimestamp".into(), api::time::format(now).into());
+    if resource.rules.has_generation() {
+        metadata.insert("generation".into(), 1.into());
+    }
+    Ok(())
+}
+
+/// `prefix` with a random suffix.
+fn generate_name(prefix: &str) -> String {
+    let mut end = prefix.len().min(MAX_GENERATED_PREFIX);
+    while !prefix.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{}", &prefix[..end], random_suffix())
+}
+
+/// The random part of a generated name.
+pub fn random_suffix() -> String {
+    let mut random = [0u8; SUFFIX_LENGTH];
+    if getrandom::fill(&mut random).is_err() {
+        random = [0; SUFFIX_LENGTH];
+    }
+    random.iter().map(|byte| SUFFIX_ALPHABET[usize::from(*byte) % SUFFIX_ALPHABET.len()] as char).collect()
+}
+
+/// Puts the request's namespace into the object, or refuses one that differs.
+pub fn match_namespace(object: &mut Value, resource: &Resource, namespace: &str) -> Result<(), ApiError> {
+    let given = document::namespace(object);
+    if !resource.kind.namespaced {
+        if !given.is_empty() {
+            document::metadata_mut(object).remove("namespace");
+        }
+        return Ok(());
+    }
+    if !given.is_empty() && given != namespace {
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    document::metadata_mut(object).insert("namespace".into(), namespace.into());
+    Ok(())
+}
+
+/// Carries over what an update cannot change.
+pub fn carry_over(object: &mut Value, old: &Value) {
+    let metadata = document::metadata_mut(object);
+    let empty = Map::new();
+    let before = document::get_map(old, "metadata").unwrap_or(&empty);
+    metadata.remove("selfLink");
+    metadata.remove("managedFields");
+    for key in ["generation", "creationTimestamp", "deletionTimestamp"] {
+        match before.get(key) {
+            Some(value) => metadata.insert(key.into(), value.clone()),
+            None => metadata.remove(key),
+        };
+    }
+    for key in ["uid", "deletionGracePeriodSeconds"] {
+        let missing = metadata.get(key).is_none_or(|v| v.is_null() || v == "");
+        if let (true, Some(value)) = (missing, before.get(key)) {
+            metadata.insert(key.into(), value.clone());
+        }
+    }
+}
+
+/// Checks metadata as it stands, of a new or an updated object.
+pub fn validate(object: &Value, resource: &Resource, errors: &mut Errors) {
+    let empty = Map::new();
+    let metadata = document::get_map(object, "metadata").unwrap_or(&empty);
+    let text = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (name, prefix) = (text("name"), text("generateName"));
+    if !prefix.is_empty() {
+        for message in resource.rules.validate_name(prefix, true) {
+            errors.invalid("metadata.generateName", prefix, message);
+        }
+    }
+    if name.is_empty() {
+        errors.required("metadata.name", "name or generateName is required");
+    } else {
+        for message in resource.rules.validate_name(name, false) {
+            errors.invalid("metadata.name", name, message);
+        }
+    }
+    if resource.kind.namespaced {
+        for message in names::dns1123_label(text("namespace")) {
+            errors.invalid("metadata.namespace", text("namespace"), message);
+        }
+    }
+    validate_labels(metadata, errors);
+    validate_annotations(metadata, errors);
+    validate_owners(document::get_list(object, "metadata.ownerReferences"), errors);
+    validate_finalizers(object, errors);
+}
+
+fn validate_labels(metadata: &Map, errors: &mut Errors) {
+    for (key, value) in metadata.get("labels").and_then(Value::as_object).into_iter().flatten() {
+        for message in names::qualified_name(key) {
+            errors.invalid("metadata.labels", key.as_str(), message);
+        }
+        for message in names::label_value(value.as_str().unwrap_or_default()) {
+            errors.invalid("metadata.labels", value.clone(), message);
+        }
+    }
+}
+
+fn validate_annotations(metadata: &Map, errors: &mut Errors) {
+    let mut size = 0;
+    for (key, value) in metadata.get("annotations").and_then(Value::as_object).into_iter().flatten() {
+        for message in names::qualified_name(&key.to_lowercase()) {
+            errors.invalid("metadata.annotations", key.as_str(), message);
+        }
+        size += key.len() + value.as_str().map_or(0, str::len);
+    }
+    if size > MAX_ANNOTATIONS {
+        errors.too_long("metadata.annotations", MAX_ANNOTATIONS);
+    }
+}
+
+fn validate_owners(owners: &[Value], errors: &mut Errors) {
+    let mut controller: Option<String> = None;
+    for owner in owners {
+        let text = |key: &str| document::get_str(owner, key);
+        let field = |key: &str| format!("metadata.ownerReferences.{key}");
+        if text("apiVersion").rsplit('/').next().is_none_or(str::is_empty) {
+            errors.invalid(field("apiVersion"), text("apiVersion"), "version must not be empty");
+        }
+        for key in ["kind", "name", "uid"] {
+            if text(key).is_empty() {
+                errors.invalid(field(key), "", "must not be empty");
+            }
+        }
+        if text("apiVersion") == "v1" && text("kind") == "Event" {
+            let message = "/v1, Kind=Event is disallowed from being an owner";
+            errors.invalid("metadata.ownerReferences", owner.clone(), message);
+        }
+        if document::get_bool(owner, "controller") {
+            let this = format!("{}/{}", text("kind"), text("name"));
+            match &controller {
+                None => controller = Some(this),
+                Some(first) => errors.invalid(
+                    "metadata.ownerReferences",
+                    Value::Array(owners.to_vec()),
+                    format!(
+                        "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
+                    ),
+                ),
+            }
+        }
+    }
+}
+
+pub const ORPHAN: &str = "orphan";
+pub const FOREGROUND: &str = "foregroundDeletion";
+
+fn validate_finalizers(object: &Value, errors: &mut Errors) {
+    let finalizers: Vec<&str> = document::finalizers(object).collect();
+    for finalizer in &finalizers {
+        for message in names::qualified_name(finalizer) {
+            errors.invalid("metadata.finalizers", *finalizer, message);
+        }
+    }
+    if finalizers.contains(&ORPHAN) && finalizers.contains(&FOREGROUND) {
+        let message = format!("finalizer {FOREGROUND} and {ORPHAN} cannot be both set");
+        errors.invalid("metadata.finalizers", finalizers, message);
+    }
+}
+
+/// Checks what may change in metadata.
+pub fn validate_update(object: &Value, old: &Value, errors: &mut Errors) {
+    if document::is_terminating(old) {
+        let before: Vec<&str> = document::finalizers(old).collect();
+        let mut added: Vec<&str> = document::finalizers(object).filter(|f| !before.contains(f)).collect();
+        added.sort_unstable();
+        if !added.is_empty() {
+            let list: Vec<String> = added.iter().map(|f| api::field::quote(f)).collect();
+            errors.forbidden(
+                "metadata.finalizers",
+                format!(
+                    "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                    list.join(", ")
+                ),
+            );
+        }
+    }
+    for key in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let path = format!("metadata.{key}");
+        let (new, before) = (document::get(object, &path), document::get(old, &path));
+        if new != before {
+            errors.invalid(path, new.cloned().unwrap_or(Value::Null), "field is immutable");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_names_fit_a_label() {
+        let name = generate_name(&"x".repeat(300));
+        assert_eq!(name.len(), 63);
+        assert!(generate_name("web-").starts_with("web-"));
+    }
+}

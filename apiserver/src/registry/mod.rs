@@ -1,0 +1,150 @@
+//! The registry: one implementation of every verb for every resource.
+//!
+//! A write is read -> change -> mutate -> prepare -> validate -> admit -> commit; on a conflict the whole loop repeats,
+//! so that policy always sees the object that is committed.
+
+mod create;
+mod delete;
+mod list;
+pub mod meta;
+mod update;
+pub mod watch;
+
+pub use list::ListReply;
+pub use update::Part;
+pub use watch::WatchReply;
+
+use crate::authn::User;
+use crate::resources::Resource;
+use crate::server::ApiServer;
+use api::Value;
+use api::status::ApiError;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use storage::{Commit, Committed, Entry, Expect, Put};
+
+/// A request as the registry and admission see it.
+pub struct Call<'a> {
+    pub server: &'a ApiServer,
+    pub user: &'a User,
+    pub resource: &'static Resource,
+    pub subresource: &'a str,
+    pub namespace: &'a str,
+    pub name: &'a str,
+    pub dry_run: bool,
+    pub now: Timestamp,
+    /// Warnings for the client's `Warning` headers.
+    pub warnings: Mutex<Vec<String>>,
+}
+
+impl<'a> Call<'a> {
+    /// A call by the server itself on one of its own resources.
+    pub fn internal(server: &'a ApiServer, resource: &'static Resource, namespace: &'a str, name: &'a str) -> Call<'a> {
+        Call {
+            server,
+            user: &server.own_user,
+            resource,
+            subresource: "",
+            namespace,
+            name,
+            dry_run: false,
+            now: Timestamp::now(),
+            warnings: Mutex::default(),
+        }
+    }
+
+    pub fn warn(&self, message: impl Into<String>) {
+        self.warnings.lock().push(message.into());
+    }
+
+    pub fn key(&self) -> String {
+        self.resource.key(self.namespace, self.name)
+    }
+
+    /// The entry that the call names, or 404.
+    pub fn entry(&self) -> Result<Arc<Entry>, ApiError> {
+        let found = self.server.store.get(&self.key()).map_err(|error| self.server.store_error(error))?;
+        found.ok_or_else(|| ApiError::not_found(self.resource.kind, self.name))
+    }
+}
+
+/// What a verb on one object gives.
+pub enum Object {
+    /// As it stands in the store: its bytes are the answer.
+    Stored(Arc<Entry>),
+    /// Not in the store (a dry run, a deletion, a subresource).
+    Built(Value),
+}
+
+impl Object {
+    /// The object as a tree, in the shape of `resource`.
+    pub fn into_value(self, resource: &Resource) -> Result<Value, ApiError> {
+        match self {
+            Object::Stored(entry) => resource.read(&entry.value),
+            Object::Built(value) => Ok(value),
+        }
+    }
+}
+
+impl ApiServer {
+    /// Reads one object.
+    pub fn read(&self, call: &Call<'_>) -> Result<Object, ApiError> {
+        call.entry().map(Object::Stored)
+    }
+
+    /// What a failure of the store means to a client.
+    pub fn store_error(&self, error: storage::Error) -> ApiError {
+        use storage::Error;
+        match error {
+            Error::Compacted { .. } => ApiError::expired("The resourceVersion for the provided list is too old."),
+            Error::TooLarge { .. } => ApiError::too_large(error),
+            Error::Unavailable(why) => ApiError::unavailable(format!("storage is (re)initializing or failed: {why}")),
+            Error::FutureRevision { .. } => too_large_resource_version(error),
+            other => ApiError::internal(other),
+        }
+    }
+
+    /// Writes an object, or removes it (`None`). A `Conflict` of the store is `Ok(Err(current))`.
+    async fn commit(
+        &self,
+        call: &Call<'_>,
+        key: &str,
+        expect: Expect,
+        object: Option<&Value>,
+    ) -> Result<Result<Committed, Option<Arc<Entry>>>, ApiError> {
+        let put = object.map(|object| {
+            let encoded = encode_stored(call.resource, object);
+            let ttl = call.resource.rules.time_to_live().map(std::time::Duration::from_secs);
+            Put { value: encoded.bytes.into(), revision_at: Some(encoded.revision_at), ttl }
+        });
+        match self.store.commit(Commit { key: key.into(), expect, put }).await {
+            Ok(committed) => Ok(Ok(committed)),
+            Err(storage::Error::Conflict { current }) => Ok(Err(current)),
+            Err(error) => Err(self.store_error(error)),
+        }
+    }
+}
+
+/// The bytes of an object in the shape that is stored.
+fn encode_stored(resource: &Resource, object: &Value) -> api::document::Encoded {
+    match resource.conversion {
+        None => api::document::encode(object),
+        Some(conversion) => api::document::encode(&(conversion.to_stored)(object.clone())),
+    }
+}
+
+fn too_large_resource_version(error: storage::Error) -> ApiError {
+    let mut failure = ApiError::timeout(error);
+    failure.retry_after_seconds = 1;
+    failure.with_cause("ResourceVersionTooLarge", "Too large resource version", "")
+}
+
+/// 422 with what validation found, or nothing.
+pub fn check(resource: &Resource, name: &str, errors: &api::field::Errors) -> Result<(), ApiError> {
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::invalid(resource.kind.group, resource.kind.kind, name, errors))
+    }
+}

@@ -1,0 +1,209 @@
+//! Update and patch: the loop that every change of a stored object goes through.
+
+use super::{Call, Object, check, meta};
+use crate::kinds::{Context, subresources};
+use crate::server::ApiServer;
+use crate::{admission, reserve};
+use api::Value;
+use api::document;
+use api::field::Errors;
+use api::status::ApiError;
+use std::sync::Arc;
+use storage::{Entry, Expect};
+
+/// Which part of the object a write may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All but `status`, where that is a subresource.
+    Main,
+    Status,
+    /// A namespace's `spec.finalizers`.
+    Finalize,
+    /// A certificate signing request's approval conditions.
+    Approval,
+    EphemeralContainers,
+    Resize,
+    /// `spec.replicas` through `scale`, and the pod's node through `binding`: the change is computed by the server.
+    Internal,
+}
+
+/// How often a change without a resource version is tried again on conflict before the client is told.
+const TRIES: usize = 20;
+
+impl ApiServer {
+    /// Changes the object that the call names: `change` makes the new object from the old one. It may run more than
+    /// once. A resource version in what it returns is a precondition.
+    pub async fn update(
+        &self,
+        call: &Call<'_>,
+        part: Part,
+        change: &(dyn Fn(&Value) -> Result<Value, ApiError> + Sync),
+    ) -> Result<Object, ApiError> {
+        let key = call.key();
+        let mut entry = call.entry()?;
+        for _ in 0..TRIES {
+            match self.update_once(call, part, change, &key, &entry).await? {
+                Ok(object) => return Ok(object),
+                Err(Some(current)) => entry = current,
+                Err(None) => return Err(ApiError::not_found(call.resource.kind, call.name)),
+            }
+        }
+        Err(ApiError::modified(call.resource.kind, call.name))
+    }
+
+    /// One turn of the loop; `Ok(Err(current))` when somebody else wrote in between. A version that the client named
+    /// is then found to differ in the next turn.
+    async fn update_once(
+        &self,
+        call: &Call<'_>,
+        part: Part,
+        change: &(dyn Fn(&Value) -> Result<Value, ApiError> + Sync),
+        key: &str,
+        entry: &Arc<Entry>,
+    ) -> Result<Result<Object, Option<Arc<Entry>>>, ApiError> {
+        let resource = call.resource;
+        let old = resource.read(&entry.value)?;
+        let mut object = change(&old)?;
+        check_versions(call, part, &object, &old)?;
+        meta::match_namespace(&mut object, resource, call.namespace)?;
+        restrict(part, &mut object, &old);
+        admission::mutate(call, &mut object, Some(&old)).await?;
+        meta::carry_over(&mut object, &old);
+        let reservation = reserve::for_write(call, Some(&old), &mut object)?;
+        let context = Context { user: call.user, now: call.now };
+        match part {
+            Part::Status => resource.rules.prepare_for_status_update(&mut object, &old, &context),
+            Part::Main => prepare_main(call, &mut object, &old, &context),
+            _ => {}
+        }
+        self.complete(resource, &mut object);
+        // A binding is no change of what the user wants.
+        if part != Part::Internal && resource.rules.has_generation() && resource.rules.generation_changed(&object, &old)
+        {
+            let generation = document::get_i64(&old, "metadata.generation").unwrap_or(0) + 1;
+            document::set(&mut object, "metadata.generation", generation);
+        }
+        validate(call, part, &object, &old)?;
+        admission::validate(call, Some(&object), Some(&old))?;
+        let remove = ends_deletion(call, &object);
+        document::metadata_mut(&mut object).insert("resourceVersion".into(), document::resource_version(&old).into());
+        if object == old && !remove {
+            return Ok(Ok(Object::Stored(entry.clone())));
+        }
+        if call.dry_run {
+            return Ok(Ok(Object::Built(object)));
+        }
+        let written = if remove { None } else { Some(&object) };
+        match self.commit(call, key, Expect::Revision(entry.revision), written).await? {
+            Ok(committed) => {
+                reservation.keep();
+                if remove {
+                    reserve::release(call, &object);
+                    return Ok(Ok(Object::Built(object)));
+                }
+                Ok(Ok(Object::Stored(committed.entry)))
+            }
+            Err(current) => Ok(Err(current)),
+        }
+    }
+}
+
+/// Checks name, uid and resource version of what the client sent.
+fn check_versions(call: &Call<'_>, part: Part, object: &Value, old: &Value) -> Result<(), ApiError> {
+    let kind = call.resource.kind;
+    let version = document::resource_version(object);
+    let name = document::name(object);
+    if name != call.name {
+        return Err(ApiError::bad_request(if name.is_empty() {
+            "the name of the object (based on URL) was not able to be determined: name must be provided".to_owned()
+        } else {
+            format!("the name of the object ({name}) does not match the name on the URL ({})", call.name)
+        }));
+    }
+    let uid = document::uid(object);
+    if !uid.is_empty() && uid != document::uid(old) {
+        let why =
+            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", document::uid(old));
+        return Err(ApiError::conflict(kind, call.name, why));
+    }
+    if matches!(version, "" | "0") {
+        if part != Part::Internal && !call.resource.rules.allow_unconditional_update() && call.subresource.is_empty() {
+            let mut errors = Errors::new();
+            errors.invalid("metadata.resourceVersion", 0, "must be specified for an update");
+            check(call.resource, call.name, &errors)?;
+        }
+        return Ok(());
+    }
+    if version == document::resource_version(old) {
+        return Ok(());
+    }
+    match version.parse::<u64>() {
+        Err(_) => Err(ApiError::bad_request(format!(
+            "invalid resource version {}: must be a number",
+            api::field::quote(version)
+        ))),
+        Ok(_) => Err(ApiError::modified(kind, call.name)),
+    }
+}
+
+/// Puts back everything that a write of this part may not change.
+fn restrict(part: Part, object: &mut Value, old: &Value) {
+    if part != Part::Status {
+        return subresources::restrict(part, object, old);
+    }
+    let given = document::as_map(object);
+    let (status, metadata) = (given.remove("status"), given.remove("metadata"));
+    let mut new = old.clone();
+    let map = document::as_map(&mut new);
+    map.remove("status");
+    if let Some(status) = status {
+        map.insert("status".into(), status);
+    }
+    if let Some(Value::Object(mut metadata)) = metadata {
+        metadata.remove("ownerReferences");
+        if let Some(owners) = document::get(old, "metadata.ownerReferences") {
+            metadata.insert("ownerReferences".into(), owners.clone());
+        }
+        map.insert("metadata".into(), metadata.into());
+    }
+    *object = new;
+}
+
+fn prepare_main(call: &Call<'_>, object: &mut Value, old: &Value, context: &Context) {
+    let resource = call.resource;
+    if resource.has_status {
+        let map = document::as_map(object);
+        match old.get("status") {
+            Some(status) => map.insert("status".into(), status.clone()),
+            None => map.remove("status"),
+        };
+    }
+    resource.rules.prepare_for_update(object, old, context);
+}
+
+fn validate(call: &Call<'_>, part: Part, object: &Value, old: &Value) -> Result<(), ApiError> {
+    let rules = call.resource.rules;
+    let mut errors = Errors::new();
+    meta::validate_update(object, old, &mut errors);
+    match part {
+        Part::Status => rules.validate_status_update(object, old, &mut errors),
+        Part::Main => {
+            rules.validate_update(object, old, &mut errors);
+            rules.validate(object, &mut errors);
+            for warning in rules.warnings(object, Some(old)) {
+                call.warn(warning);
+            }
+        }
+        _ => subresources::validate(part, object, old, &mut errors),
+    }
+    meta::validate(object, call.resource, &mut errors);
+    check(call.resource, call.name, &errors)
+}
+
+/// Whether the update takes away the last thing that kept an object which is marked for deletion.
+fn ends_deletion(call: &Call<'_>, object: &Value) -> bool {
+    document::is_terminating(object)
+        && document::get_i64(object, "metadata.deletionGracePeriodSeconds").unwrap_or(0) == 0
+        && document::finalizers(object).next().is_none()
+        && !call.resource.rules.is_kept(object)
+}

@@ -1,0 +1,277 @@
+//! Watch: a cursor into the store's events, a filter, and frames that watchers share.
+
+use super::Call;
+use crate::metrics::WatchGuard;
+use crate::negotiate::{Output, Shape};
+use crate::params::{ListOptions, Match};
+use crate::resources::Resource;
+use crate::response;
+use crate::selection::Selection;
+use crate::server::ApiServer;
+use api::status::ApiError;
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, Stream};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use storage::{Entry, Event, Range, Revision};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// How often a watcher that asked for bookmarks is told how far it has come.
+const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
+/// A watch that named no time-out ends after this and up to as much again.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
+/// Frames that are ready are sent together up to this size.
+const BATCH: usize = 64 << 10;
+const WAIT_FOR_REVISION: Duration = Duration::from_secs(3);
+
+/// Which of an event's cached frames a watcher uses.
+const OBJECT_FRAME: usize = 0;
+const METADATA_FRAME: usize = 1;
+
+/// A watch that is about to be streamed.
+pub struct WatchReply {
+    resource: &'static Resource,
+    output: Output,
+    selection: Selection,
+    /// State to send before the events, newest last.
+    initial: std::vec::IntoIter<Arc<Entry>>,
+    /// The revision of that state, when its end is to be marked by a bookmark.
+    initial_end: Option<Revision>,
+    events: Result<storage::Watch, ApiError>,
+    bookmarks: bool,
+    deadline: Instant,
+    next_bookmark: Instant,
+    stop: CancellationToken,
+    /// Table headers go with the first row only.
+    headers_sent: bool,
+    over: bool,
+    guard: WatchGuard,
+}
+
+impl ApiServer {
+    pub async fn watch(&self, call: &Call<'_>, options: &ListOptions, output: Output) -> Result<WatchReply, ApiError> {
+        let resource = call.resource;
+        let prefix = resource.scope(call.namespace);
+        let selection = Selection::new(resource, options)?;
+        let version = options.resource_version.unwrap_or(0);
+        let wants_state = options.send_initial_events.unwrap_or(version == 0);
+        if version > 0 && wants_state && options.version_match == Some(Match::NotOlderThan) {
+            self.store.wait_for(version, WAIT_FOR_REVISION).await.map_err(|e| self.store_error(e))?;
+        }
+        let (initial, after) = if wants_state {
+            let range = Range { prefix: &prefix, start_after: None, limit: 0, at: None };
+            let state = self.store.range(range).map_err(|e| self.store_error(e))?;
+            let mut entries = state.entries;
+            entries.retain(|entry| selection.is_everything() || selection.matches(resource, entry));
+            (entries, state.revision)
+        } else {
+            (Vec::new(), if version > 0 { version } else { self.store.revision() })
+        };
+        let events = self.store.watch(&prefix, after).map_err(|error| watch_error(after, error));
+        let timeout = match options.timeout_seconds.filter(|seconds| *seconds > 0) {
+            Some(seconds) => Duration::from_secs(seconds),
+            None => DEFAULT_TIMEOUT + jitter(DEFAULT_TIMEOUT),
+        };
+        let now = Instant::now();
+        Ok(WatchReply {
+            resource,
+            output,
+            selection,
+            initial: initial.into_iter(),
+            initial_end: (options.send_initial_events == Some(true)).then_some(after),
+            events,
+            bookmarks: options.allow_watch_bookmarks,
+            deadline: now + timeout,
+            next_bookmark: now + BOOKMARK_PERIOD,
+            stop: self.stop.clone(),
+            headers_sent: false,
+            over: false,
+            guard: self.metrics.watch_started(resource.kind),
+        })
+    }
+}
+
+fn jitter(most: Duration) -> Duration {
+    let mut random = [0u8; 4];
+    let _ = getrandom::fill(&mut random);
+    most.mul_f64(f64::from(u32::from_ne_bytes(random)) / f64::from(u32::MAX))
+}
+
+fn watch_error(after: Revision, error: storage::Error) -> ApiError {
+    match error {
+        storage::Error::Compacted { oldest } => {
+            ApiError::expired(format!("too old resource version: {after} ({oldest})"))
+        }
+        other => ApiError::internal(other),
+    }
+}
+
+impl WatchReply {
+    /// The frames, until the deadline, the server's end, or a history that is gone.
+    pub fn into_stream(self) -> impl Stream<Item = Bytes> + Send {
+        stream::unfold(self, |mut watch| async move {
+            let chunk = watch.next_chunk().await?;
+            Some((chunk, watch))
+        })
+    }
+
+    async fn next_chunk(&mut self) -> Option<Bytes> {
+        if self.over {
+            return None;
+        }
+        if let Some(chunk) = self.initial_chunk() {
+            return Some(chunk);
+        }
+        let mut events = match &mut self.events {
+            Ok(events) => events,
+            Err(failure) => {
+                let frame = error_frame(failure);
+                self.over = true;
+                return Some(frame);
+            }
+        };
+        loop {
+            let bookmark_at = self.next_bookmark;
+            let event = tokio::select! {
+                biased;
+                _ = self.stop.cancelled() => return None,
+                event = events.next() => Some(event),
+                _ = sleep_until(bookmark_at), if self.bookmarks => None,
+                _ = sleep_until(self.deadline) => return None,
+            };
+            match event {
+                None => {
+                    let revision = events.progress();
+                    self.next_bookmark = Instant::now() + BOOKMARK_PERIOD;
+                    return Some(self.bookmark(revision, false));
+                }
+                Some(Ok(event)) => {
+                    if let Some(chunk) = self.event_chunk(event) {
+                        return Some(chunk);
+                    }
+                }
+                Some(Err(error)) => {
+                    self.over = true;
+                    let failure = watch_error(events.progress(), error);
+                    return Some(error_frame(&failure));
+                }
+            }
+            events = match &mut self.events {
+                Ok(events) => events,
+                Err(_) => return None,
+            };
+        }
+    }
+
+    /// State that is still to be sent, and the bookmark that ends it.
+    fn initial_chunk(&mut self) -> Option<Bytes> {
+        let mut chunk = BytesMut::new();
+        while chunk.len() < BATCH
+            && let Some(entry) = self.initial.next()
+        {
+            let frame = self.encode("ADDED", &entry.value);
+            chunk.extend_from_slice(&frame);
+        }
+        if self.initial.as_slice().is_empty()
+            && let Some(revision) = self.initial_end.take()
+        {
+            chunk.extend_from_slice(&self.bookmark(revision, true));
+        }
+        (!chunk.is_empty()).then(|| chunk.freeze())
+    }
+
+    /// The frame of an event and of those that are ready behind it; `None` when the filter takes none of them.
+    fn event_chunk(&mut self, first: Arc<Event>) -> Option<Bytes> {
+        let first = self.frame(&first);
+        let mut chunk: Option<BytesMut> = None;
+        loop {
+            if chunk.as_ref().or(None).is_some_and(|c| c.len() >= BATCH) {
+                break;
+            }
+            let event = match &mut self.events {
+                Ok(events) => match events.try_next() {
+                    Ok(Some(event)) => event,
+                    Ok(None) => break,
+                    // The next wait for an event gives the same error, after what was collected here is sent.
+                    Err(_) => break,
+                },
+                Err(_) => break,
+            };
+            if let Some(frame) = self.frame(&event) {
+                let chunk = chunk.get_or_insert_with(|| BytesMut::from(first.as_deref().unwrap_or_default()));
+                chunk.extend_from_slice(&frame);
+            }
+        }
+        chunk.map(BytesMut::freeze).or(first)
+    }
+
+    /// What this watcher is told about an event.
+    fn frame(&mut self, event: &Event) -> Option<Bytes> {
+        let everything = self.selection.is_everything();
+        let selected = |entry: &Option<Arc<Entry>>| {
+            entry.as_ref().filter(|entry| everything || self.selection.matches(self.resource, entry)).cloned()
+        };
+        let (now, before) = (selected(&event.entry), selected(&event.previous));
+        let (kind, value) = match (&now, &before) {
+            (Some(now), None) => ("ADDED", now.value.clone()),
+            (Some(now), Some(_)) => ("MODIFIED", now.value.clone()),
+            (None, Some(before)) => ("DELETED", before.with_revision(event.revision)),
+            (None, None) => return None,
+        };
+        let slot = match self.output.shape {
+            Shape::Object if self.resource.conversion.is_none() => OBJECT_FRAME,
+            Shape::Metadata if self.resource.conversion.is_none() => METADATA_FRAME,
+            _ => return Some(self.encode(kind, &value)),
+        };
+        // A filter can turn a change into an arrival or a departure; those frames are not everybody's.
+        let natural = match (&event.entry, &event.previous) {
+            (Some(_), None) => "ADDED",
+            (Some(_), Some(_)) => "MODIFIED",
+            (None, _) => "DELETED",
+        };
+        if natural != kind {
+            return Some(self.encode(kind, &value));
+        }
+        Some(event.frames.frame(slot, || self.encode(kind, &value)))
+    }
+
+    fn encode(&mut self, kind: &str, object: &[u8]) -> Bytes {
+        let mut out = Vec::with_capacity(object.len() + 40);
+        self.guard.sent.inc();
+        out.extend_from_slice(b"{\"type\":\"");
+        out.extend_from_slice(kind.as_bytes());
+        out.extend_from_slice(b"\",\"object\":");
+        let headers = !std::mem::replace(&mut self.headers_sent, true);
+        response::write_object(&mut out, self.resource, object, self.output, headers);
+        out.extend_from_slice(b"}\n");
+        out.into()
+    }
+
+    fn bookmark(&self, revision: Revision, initial_end: bool) -> Bytes {
+        let mut metadata = json!({ "resourceVersion": revision.to_string() });
+        if initial_end {
+            metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
+        }
+        let (kind, api_version) = match self.output.shape {
+            Shape::Object => (self.resource.kind.kind, self.resource.api_version.as_str()),
+            Shape::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1"),
+            Shape::Table => ("Table", "meta.k8s.io/v1"),
+        };
+        let mut object = json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata });
+        if self.output.shape == Shape::Table {
+            object["columnDefinitions"] = json!([]);
+            object["rows"] = json!([]);
+        }
+        frame_of("BOOKMARK", &object)
+    }
+}
+
+fn error_frame(failure: &ApiError) -> Bytes {
+    frame_of("ERROR", &failure.to_value())
+}
+
+fn frame_of(kind: &str, object: &api::Value) -> Bytes {
+    format!("{}\n", json!({ "type": kind, "object": object })).into()
+}

@@ -1,0 +1,218 @@
+//! A request's whole path, top to bottom:
+//!
+//! parse route -> authenticate -> impersonate -> seat -> authorize -> look up the resource (404 only after 403) ->
+//! decode -> registry verb -> encode.
+
+use crate::authn::{self, AuthnError, PeerIdentity, User};
+use crate::authz::{self, Attributes, Decision};
+use crate::negotiate::{self, JSON, Output};
+use crate::response::{self, Body, BoxError};
+use crate::route::{Query, Route, percent_decode};
+use crate::server::ApiServer;
+use crate::table::IncludeObject;
+use crate::{impersonate, paths, resources, verbs};
+use api::status::ApiError;
+use bytes::Bytes;
+use futures::FutureExt;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use jiff::Timestamp;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The largest body that is read, in bytes; upstream's limit.
+const MAX_BODY: usize = 3 << 20;
+/// How long a request may take, when it names no shorter `timeout` and is no watch or stream.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a request waits for a seat before it is turned away.
+const SEAT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A request with its target and its caller known.
+pub struct Incoming {
+    pub method: Method,
+    pub headers: HeaderMap,
+    pub route: Route,
+    pub query: Query,
+    pub user: Arc<User>,
+    pub body: Bytes,
+    pub now: Timestamp,
+    /// For requests that become another protocol.
+    pub upgrade: Option<hyper::upgrade::OnUpgrade>,
+}
+
+/// Answers one request. `peer` is who the connection's client certificate, or the in-process transport, says it is.
+pub async fn handle<B>(
+    server: Arc<ApiServer>,
+    mut request: Request<B>,
+    peer: Option<Arc<PeerIdentity>>,
+) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin,
+    B::Error: Into<BoxError>,
+{
+    let started = Instant::now();
+    let upgrade = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
+    let (parts, body) = request.into_parts();
+    let query = Query::parse(parts.uri.query());
+    let route = Route::parse(&parts.method, &percent_decode(parts.uri.path(), false), &query);
+    let output = negotiate::output(&parts.headers, false).unwrap_or(JSON);
+    // Only names that the server knows: clients must not be able to fill the metrics with others.
+    let kind = resources::find(&route.group, &route.version, &route.resource).map(|resource| resource.kind);
+    let (group, resource) = kind.map_or(("", ""), |kind| (kind.group, kind.resource));
+    let subresource = kind.and_then(|kind| kind.subresource(&route.subresource)).map_or("", |s| s.name);
+    let verb = route.verb;
+    let _running = (!route.is_long_running()).then(|| server.metrics.running(verb));
+    let incoming = Incoming {
+        method: parts.method,
+        headers: parts.headers,
+        route,
+        query,
+        user: User::anonymous(),
+        body: Bytes::new(),
+        now: Timestamp::now(),
+        upgrade,
+    };
+    let answer = AssertUnwindSafe(answer(&server, incoming, body, peer)).catch_unwind().await;
+    let mut response = match answer {
+        Ok(Ok(response)) => response,
+        Ok(Err(failure)) => response::failure(&failure, output),
+        Err(_) => {
+            tracing::error!(resource, verb, "a handler panicked");
+            response::failure(
+                &ApiError::internal("the request's handler failed; the server's log has the place"),
+                output,
+            )
+        }
+    };
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+    if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
+        headers.insert("audit-id", id);
+    }
+    let code = response.status().as_u16();
+    server.metrics.observe(verb, group, resource, subresource, code, started.elapsed());
+    response
+}
+
+async fn answer<B>(
+    server: &Arc<ApiServer>,
+    mut incoming: Incoming,
+    body: B,
+    peer: Option<Arc<PeerIdentity>>,
+) -> Result<Response<Body>, ApiError>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin,
+    B::Error: Into<BoxError>,
+{
+    let identity = server.authenticators.authenticate(&incoming.headers, peer.as_deref(), incoming.now).await;
+    incoming.user = match identity {
+        Ok(Some(user)) => user,
+        Ok(None) => User::anonymous(),
+        Err(AuthnError::Overloaded) => {
+            return Err(ApiError::too_many_requests("Too many passwords are being checked, please try again later.", 1));
+        }
+        Err(AuthnError::Refused(why)) => {
+            tracing::info!(why, path = incoming.route.path, "unauthorized");
+            return Err(ApiError::unauthorized());
+        }
+    };
+    authn::remove_credentials(&mut incoming.headers);
+    if let Some(user) = impersonate::requested(server, &incoming)? {
+        incoming.user = Arc::new(user);
+    }
+    let long_running = incoming.route.is_long_running();
+    let _seat = if long_running { None } else { Some(seat(server).await?) };
+    authorize(server, &incoming)?;
+    let timeout = timeout(&incoming)?;
+    let work = async {
+        incoming.body = read_body(body).await?;
+        if !incoming.route.is_resource {
+            return paths::serve(server, &incoming);
+        }
+        let route = &incoming.route;
+        let resource =
+            resources::find(&route.group, &route.version, &route.resource).ok_or_else(ApiError::no_such_resource)?;
+        verbs::serve(server, resource, incoming).await
+    };
+    if long_running {
+        return work.await;
+    }
+    match tokio::time::timeout(timeout, work).await {
+        Ok(answer) => answer,
+        Err(_) => Err(ApiError::timeout("request did not complete within the allotted timeout")),
+    }
+}
+
+/// Waits for one of the bounded places for requests that are worked on.
+async fn seat(server: &ApiServer) -> Result<tokio::sync::SemaphorePermit<'_>, ApiError> {
+    match tokio::time::timeout(SEAT_TIMEOUT, server.seats.acquire()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(ApiError::too_many_requests("Too many requests, please try again later.", 1)),
+    }
+}
+
+/// 403 unless the caller may do what the request asks.
+fn authorize(server: &ApiServer, incoming: &Incoming) -> Result<(), ApiError> {
+    let route = &incoming.route;
+    let attributes = Attributes {
+        user: &incoming.user,
+        verb: route.verb,
+        namespace: &route.namespace,
+        group: &route.group,
+        version: &route.version,
+        resource: &route.resource,
+        subresource: &route.subresource,
+        name: &route.name,
+        path: &route.path,
+    };
+    allowed(server, &attributes)
+}
+
+/// Asks the authorizer; a refusal is upstream's 403.
+pub fn allowed(server: &ApiServer, attributes: &Attributes<'_>) -> Result<(), ApiError> {
+    match server.authorizer.authorize(attributes) {
+        Decision::Allow { .. } => Ok(()),
+        Decision::Deny { reason } | Decision::NoOpinion { reason } => Err(authz::forbidden(attributes, &reason)),
+    }
+}
+
+/// The request's own `timeout`, never longer than the server's.
+fn timeout(incoming: &Incoming) -> Result<Duration, ApiError> {
+    let Some(text) = incoming.query.get("timeout").filter(|t| !t.is_empty()) else { return Ok(TIMEOUT) };
+    match api::time::parse_duration(text) {
+        Ok(wanted) if wanted.is_positive() => Ok(wanted.unsigned_abs().min(TIMEOUT)),
+        Ok(_) => Ok(TIMEOUT),
+        Err(why) => Err(ApiError::bad_request(format!("invalid timeout specified in the request URL: {why}"))),
+    }
+}
+
+async fn read_body<B>(body: B) -> Result<Bytes, ApiError>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin,
+    B::Error: Into<BoxError>,
+{
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(format!("limit is {MAX_BODY}"))),
+        Err(error) => Err(ApiError::bad_request(format!("the body could not be read: {error}"))),
+    }
+}
+
+/// Puts warnings into a response, as RFC 7234 `Warning` headers.
+pub fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
+    for warning in warnings {
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - {}", api::field::quote(warning))) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+}
+
+/// The form that the client wants; lists and objects can also be tables and metadata.
+pub fn wanted(incoming: &Incoming) -> Result<Output, ApiError> {
+    let mut output = negotiate::output(&incoming.headers, true)?;
+    output.pretty |= incoming.query.flag("pretty");
+    let include = incoming.query.get("includeObject").unwrap_or_default();
+    output.include = IncludeObject::parse(include).map_err(ApiError::bad_request)?;
+    Ok(output)
+}

@@ -1,0 +1,121 @@
+//! What the server serves: each row of KINDS joined with its rules and its schema.
+
+use crate::kinds::{self, Rules};
+use api::Value;
+use api::kinds::{KINDS, Kind};
+use api::schema::{Schema, TypeRef};
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+/// A resource in one version, ready to be served.
+pub struct Resource {
+    pub kind: &'static Kind,
+    pub rules: &'static dyn Rules,
+    /// Where its objects stand in the store; ends with a slash.
+    pub prefix: String,
+    /// Its type in the schema.
+    pub ty: TypeRef<'static>,
+    pub api_version: String,
+    /// How documents change between this version and the one that is stored; `None` where they are the same.
+    pub conversion: Option<&'static Conversion>,
+    pub has_status: bool,
+}
+
+/// A pair of pure functions between a served shape and the stored one.
+pub struct Conversion {
+    pub to_stored: fn(Value) -> Value,
+    pub from_stored: fn(Value) -> Value,
+}
+
+impl Resource {
+    /// The store's key of an object.
+    pub fn key(&self, namespace: &str, name: &str) -> String {
+        if self.kind.namespaced {
+            format!("{}{namespace}/{name}", self.prefix)
+        } else {
+            format!("{}{name}", self.prefix)
+        }
+    }
+
+    /// The store's prefix of a namespace's objects, or of all of them where `namespace` is empty.
+    pub fn scope(&self, namespace: &str) -> String {
+        if self.kind.namespaced && !namespace.is_empty() {
+            format!("{}{namespace}/", self.prefix)
+        } else {
+            self.prefix.clone()
+        }
+    }
+
+    /// Namespace and name from a store key under this resource's prefix.
+    pub fn split_key<'k>(&self, key: &'k str) -> (&'k str, &'k str) {
+        let rest = key.strip_prefix(self.prefix.as_str()).unwrap_or(key);
+        if self.kind.namespaced { rest.split_once('/').unwrap_or(("", rest)) } else { ("", rest) }
+    }
+
+    /// The defaults of a new or changed object: the schema's, then the kind's.
+    pub fn default(&self, object: &mut Value) {
+        api::schema::default(object, self.ty);
+        self.rules.default(object);
+    }
+
+    /// The object as this version shows it, from stored bytes.
+    pub fn read(&self, bytes: &[u8]) -> Result<Value, api::status::ApiError> {
+        let object: Value = serde_json::from_slice(bytes)
+            .map_err(|error| api::status::ApiError::internal(format!("stored object cannot be read: {error}")))?;
+        Ok(match self.conversion {
+            Some(conversion) => (conversion.from_stored)(object),
+            None => object,
+        })
+    }
+}
+
+/// A resource with its group, version and plural.
+type Table<'a> = HashMap<(&'a str, &'a str, &'a str), Resource>;
+
+fn table() -> &'static Table<'static> {
+    static TABLE: OnceLock<Table<'static>> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        let rows = KINDS.iter().filter_map(|kind| Some(((kind.group, kind.version, kind.resource), resource(kind)?)));
+        rows.collect()
+    })
+}
+
+/// `None` for a kind without a schema; a test makes sure that there is none.
+fn resource(kind: &'static Kind) -> Option<Resource> {
+    let ty = Schema::of_kind(kind.group, kind.version, kind.kind)?;
+    Some(Resource {
+        kind,
+        rules: kinds::rules(kind.group, kind.kind),
+        prefix: kind.store_prefix(),
+        ty,
+        api_version: kind.api_version(),
+        conversion: kinds::conversion(kind.group, kind.version, kind.kind),
+        has_status: kind.subresource("status").is_some(),
+    })
+}
+
+/// The resource at a group, version and plural name.
+pub fn find(group: &str, version: &str, resource: &str) -> Option<&'static Resource> {
+    // The map's keys live for ever, the question's do not; a row can be compared with both.
+    let kind = api::kinds::find(group, version, resource)?;
+    table().get(&(kind.group, kind.version, kind.resource))
+}
+
+/// A core or built-in resource that the server itself works with: one of KINDS, in its first version there.
+pub fn builtin(group: &'static str, resource: &'static str) -> &'static Resource {
+    let kind = KINDS.iter().find(|k| k.resource == resource && k.group == group).unwrap_or(&KINDS[0]);
+    debug_assert_eq!(kind.resource, resource, "not in KINDS");
+    &table()[&(kind.group, kind.version, kind.resource)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_served() {
+        for kind in KINDS {
+            assert!(find(kind.group, kind.version, kind.resource).is_some(), "{} has no schema", kind.type_name());
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What a request is about: its path and method as verb, resource, namespace and name.
+//!
+//! Follows `k8s.io/apiserver/pkg/endpoints/request.RequestInfoFactory`.
+
+use http::Method;
+
+/// A request's target. For paths that are no resource, only `path` and `verb` (the lower-cased method) are set.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Route {
+    pub path: String,
+    pub is_resource: bool,
+    pub verb: &'static str,
+    pub group: String,
+    pub version: String,
+    pub namespace: String,
+    pub resource: String,
+    pub subresource: String,
+    pub name: String,
+    /// What follows the subresource in the path (`proxy` targets), without a leading slash.
+    pub rest: String,
+}
+
+/// Subresources of a namespace; any other second part is a resource inside it.
+const NAMESPACE_SUBRESOURCES: &[&str] = &["status", "finalize"];
+
+impl Route {
+    /// Splits a percent-decoded path. `query` decides between list and watch.
+    pub fn parse(method: &Method, path: &str, query: &Query) -> Route {
+        let mut route = Route { path: path.to_owned(), verb: method_verb(method), ..Route::default() };
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let mut parts = match parts.as_slice() {
+            ["api", version, rest @ ..] if !rest.is_empty() => {
+                route.version = (*version).to_owned();
+                rest
+            }
+            ["apis", group, version, rest @ ..] if !rest.is_empty() => {
+                route.group = (*group).to_owned();
+                route.version = (*version).to_owned();
+                rest
+            }
+            _ => return route,
+        };
+        route.is_resource = true;
+        let old_watch = parts.len() > 1 && parts[0] == "watch";
+        if old_watch {
+            parts = &parts[1..];
+        }
+        if parts[0] == "namespaces" {
+            if let Some(name) = parts.get(1) {
+                route.namespace = (*name).to_owned();
+                if parts.len() > 2 && !NAMESPACE_SUBRESOURCES.contains(&parts[2]) {
+                    parts = &parts[2..];
+                }
+            }
+        }
+        route.resource = parts[0].to_owned();
+        route.name = parts.get(1).map(|p| (*p).to_owned()).unwrap_or_default();
+        route.subresource = parts.get(2).map(|p| (*p).to_owned()).unwrap_or_default();
+        route.rest = parts.get(3..).map(|p| p.join("/")).unwrap_or_default();
+        route.set_verb(method, query, old_watch);
+        route
+    }
+
+    fn set_verb(&mut self, method: &Method, query: &Query, old_watch: bool) {
+        let collection = self.name.is_empty();
+        self.verb = match *method {
+            Method::POST => "create",
+            Method::PUT => "update",
+            Method::PATCH => "patch",
+            Method::DELETE if collection => "deletecollection",
+            Method::DELETE => "delete",
+            Method::GET | Method::HEAD if old_watch => "watch",
+            Method::GET | Method::HEAD if self.subresource.is_empty() && query.flag("watch") => "watch",
+            Method::GET | Method::HEAD if collection => "list",
+            Method::GET | Method::HEAD => "get",
+            _ => "",
+        };
+        // A list or watch of one name by field selector counts as being about that name, so that RBAC can allow it.
+        if collection && matches!(self.verb, "list" | "watch" | "deletecollection") {
+            if let Some(name) = query.get("fieldSelector").and_then(|s| s.strip_prefix("metadata.name=")) {
+                let name = name.trim_start_matches('=');
+                if !name.is_empty() && !name.contains([',', '=', '\\', '/', '%']) {
+                    self.name = name.to_owned();
+                }
+            }
+        }
+    }
+
+    /// True for watches and streams, which have no deadline of their own and take no seat in the queue.
+    pub fn is_long_running(&self) -> bool {
+        self.verb == "watch" || matches!(self.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy")
+    }
+}
+
+fn method_verb(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "get",
+        Method::HEAD => "head",
+        Method::POST => "post",
+        Method::PUT => "put",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        Method::OPTIONS => "options",
+        _ => "",
+    }
+}
+
+/// A decoded query string; keys may repeat.
+#[derive(Debug, Default, Clone)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub fn parse(query: Option<&str>) -> Query {
+        let pairs = query.unwrap_or_default().split('&').filter(|p| !p.is_empty());
+        Query(
+            pairs
+                .map(|pair| {
+                    let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    (percent_decode(key, true), percent_decode(value, true))
+                })
+                .collect(),
+        )
+    }
+
+    /// The first value of a key.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    /// Whether a boolean parameter is on: present and neither `false` nor `0`.
+    pub fn flag(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|v| !matches!(v.to_ascii_lowercase().as_str(), "false" | "0"))
+    }
+}
+
+/// Decodes `%XX` (and `+` as a space in queries); what is not a valid escape stays as it is.
+pub fn percent_decode(text: &str, plus: bool) -> String {
+    if !text.contains(['%', '+']) {
+        return text.to_owned();
+    }
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escaped = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+        match (bytes[at], escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
+            (b'%', Some(byte)) => {
+                out.push(byte);
+                at += 3;
+                continue;
+            }
+            (b'+', _) if plus => out.push(b' '),
+            (byte, _) => out.push(byte),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(method: Method, path: &str, query: &str) -> Route {
+        Route::parse(&method, path, &Query::parse(Some(query)))
+    }
+
+    #[test]
+    fn resources_in_and_outside_namespaces() {
+        let route = parse(Method::GET, "/api/v1/namespaces/a/pods/b/log", "");
+        assert_eq!((route.namespace.as_str(), route.resource.as_str(), route.name.as_str()), ("a", "pods", "b"));
+        assert_eq!((route.subresource.as_str(), route.verb), ("log", "get"));
+        let route = parse(Method::PUT, "/api/v1/namespaces/a/finalize", "");
+        assert_eq!(
+            (route.resource.as_str(), route.name.as_str(), route.subresource.as_str()),
+            ("namespaces", "a", "finalize")
+        );
+        let route = parse(Method::DELETE, "/apis/apps/v1/deployments", "");
+        assert_eq!((route.group.as_str(), route.verb), ("apps", "deletecollection"));
+    }
+
+    #[test]
+    fn a_watch_is_a_list_with_a_flag() {
+        assert_eq!(parse(Method::GET, "/api/v1/pods", "watch=true").verb, "watch");
+        assert_eq!(parse(Method::GET, "/api/v1/pods", "watch=0").verb, "list");
+        assert_eq!(parse(Method::GET, "/api/v1/watch/pods", "").verb, "watch");
+        let one = parse(Method::GET, "/api/v1/pods", "fieldSelector=metadata.name%3Dx&watch=1");
+        assert_eq!((one.verb, one.name.as_str()), ("watch", "x"));
+    }
+
+    #[test]
+    fn other_paths_are_not_resources() {
+        for path in ["/", "/api", "/api/v1", "/apis/apps/v1", "/healthz", "/metrics"] {
+            assert!(!parse(Method::GET, path, "").is_resource, "{path}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The server's state, shared by every request.
+
+use crate::authn::{Authenticators, User};
+use crate::authz::Authorizer;
+use crate::health::Health;
+use crate::kinds::service::allocate::Allocator;
+use crate::metrics::Metrics;
+use crate::resources::Resource;
+use api::Value;
+use parking_lot::Mutex;
+use pki::Pki;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use storage::Store;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// What the server is told at its start.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Addresses of Services; the first one is the `kubernetes` service's.
+    pub service_cluster_ip_range: ipnet::IpNet,
+    /// Inclusive bounds of NodePorts.
+    pub service_node_port_range: (u16, u16),
+    /// The address that the `kubernetes` service leads to; found out when `None`.
+    pub advertise_address: Option<IpAddr>,
+    /// Static bearer tokens, in upstream's CSV.
+    pub token_auth_file: Option<PathBuf>,
+    /// Users with hashed passwords.
+    pub basic_auth_file: Option<PathBuf>,
+    /// Requests that are worked on at the same time, watches and streams not counted.
+    pub max_requests_inflight: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            service_cluster_ip_range: ipnet::IpNet::V4(ipnet::Ipv4Net::new_assert([10, 96, 0, 0].into(), 12)),
+            service_node_port_range: (30000, 32767),
+            advertise_address: None,
+            token_auth_file: None,
+            basic_auth_file: None,
+            max_requests_inflight: 600,
+        }
+    }
+}
+
+/// The API server.
+pub struct ApiServer {
+    pub options: Options,
+    pub store: Arc<dyn Store>,
+    pub pki: Arc<Pki>,
+    pub authenticators: Authenticators,
+    pub authorizer: Arc<Authorizer>,
+    pub services: Mutex<Allocator>,
+    pub metrics: Metrics,
+    pub health: Health,
+    /// As whom the server itself writes.
+    pub own_user: User,
+    pub seats: Semaphore,
+    /// TLS towards kubelets.
+    pub kubelet_tls: Arc<rustls::ClientConfig>,
+    /// Cancelled when the server is to end: watches and streams stop.
+    pub stop: CancellationToken,
+}
+
+impl ApiServer {
+    /// Brings an object to the form it is stored in: the schema's defaults, the kind's, and the zeros that Go writes.
+    pub fn complete(&self, resource: &Resource, object: &mut Value) {
+        resource.default(object);
+        api::schema::fill(object, resource.ty);
+    }
+}

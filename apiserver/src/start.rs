@@ -1,0 +1,265 @@
+//! From parts to a server that can take requests: what the store must hold before the first one.
+
+use crate::authn::{
+    Authenticators, BoundKind, BoundObject, BoundObjects, Passwords, PeerTrust, ServiceAccounts, StaticTokens, User,
+};
+use crate::authz::{self, Authorizer};
+use crate::bootstrap::{self, FrontProxy, Settings, Step};
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::registry::{Call, Part};
+use crate::resources::{self, Resource};
+use crate::server::{ApiServer, Options};
+use crate::{kubelet, reserve};
+use anyhow::Context;
+use api::Value;
+use api::document;
+use api::kinds::find_kind;
+use api::status::ApiError;
+use async_trait::async_trait;
+use futures::future::try_join_all;
+use pki::Pki;
+use pki::service_account::DEFAULT_ISSUER;
+use serde_json::json;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use storage::Store;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// The service that leads to the API server, in the namespace `default`.
+const SERVICE: &str = "kubernetes";
+
+impl ApiServer {
+    /// Prepares a server on a store. When this returns, RBAC and the bootstrap objects are in place.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        pki: Arc<Pki>,
+        options: Options,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Arc<ApiServer>> {
+        let authorizer = Arc::new(Authorizer::new());
+        let services = reserve::load(&*store, &options)?;
+        let server = Arc::new(ApiServer {
+            authenticators: authenticators(&store, &pki, &options)?,
+            authorizer: authorizer.clone(),
+            services,
+            metrics: Metrics::new(),
+            health: Health::new(store.clone()),
+            own_user: User {
+                name: "system:apiserver".into(),
+                groups: vec![authz::SUPERUSERS.into(), crate::authn::AUTHENTICATED_GROUP.into()],
+                ..User::default()
+            },
+            seats: Semaphore::new(options.max_requests_inflight),
+            kubelet_tls: kubelet::client_config(&pki)?,
+            stop,
+            store,
+            pki,
+            options,
+        });
+        server.bootstrap().await.context("the objects that every cluster has could not be written")?;
+        let following = authz::follow(authorizer, server.store.clone()).context("RBAC objects cannot be read")?;
+        let stop = server.stop.clone();
+        tokio::spawn(async move {
+            tokio::select! { _ = stop.cancelled() => {}, _ = following => {} }
+        });
+        Ok(server)
+    }
+
+    /// Whose client certificates are trusted.
+    pub fn trust(&self) -> PeerTrust {
+        PeerTrust {
+            clients: self.pki.clients().clone(),
+            front_proxies: self.pki.front_proxies().clone(),
+            front_proxy_names: vec!["front-proxy-client".into()],
+        }
+    }
+
+    async fn bootstrap(&self) -> Result<(), ApiError> {
+        let settings = Settings {
+            service_cidrs: vec![self.options.service_cluster_ip_range.to_string()],
+            client_ca: self.pki.ca_pem().to_owned(),
+            front_proxy: Some(FrontProxy {
+                ca: self.pki.front_proxy_ca_pem().to_owned(),
+                allowed_names: vec!["front-proxy-client".into()],
+            }),
+        };
+        let (namespaces, rest): (Vec<Value>, Vec<Value>) = bootstrap::documents(&settings)
+            .into_iter()
+            .partition(|object| document::get_str(object, "kind") == "Namespace");
+        // At the same time, so that they share the disk's flushes; namespaces first, for the others stand in them.
+        for group in [namespaces, rest] {
+            try_join_all(group.into_iter().map(|object| self.ensure(object))).await?;
+        }
+        let cidrs = resources::builtin("networking.k8s.io", "servicecidrs");
+        let call = Call::internal(self, cidrs, "", SERVICE);
+        let change = |old: &Value| {
+            let mut cidr = old.clone();
+            if document::get(old, "status.conditions").is_none() {
+                document::set(&mut cidr, "status", bootstrap::service_cidr_status(call.now));
+            }
+            Ok(cidr)
+        };
+        self.update(&call, Part::Status, &change).await.map(|_| ())
+    }
+
+    /// Creates an object, or completes the one that is there.
+    async fn ensure(&self, wanted: Value) -> Result<(), ApiError> {
+        let resource = resource_of(&wanted)?;
+        let (namespace, name) = (document::namespace(&wanted).to_owned(), document::name(&wanted).to_owned());
+        let call = Call::internal(self, resource, &namespace, &name);
+        let existing = match self.read(&call) {
+            Ok(object) => Some(object.into_value(resource)?),
+            Err(failure) if failure.code == 404 => None,
+            Err(failure) => return Err(failure),
+        };
+        match bootstrap::reconcile(existing.as_ref(), &wanted) {
+            Step::Nothing => Ok(()),
+            Step::Update(object) => self.update(&call, Part::Main, &|_| Ok(object.clone())).await.map(|_| ()),
+            Step::Create => self.create_own(&call, wanted).await,
+            Step::Recreate => {
+                self.delete(&call, &Default::default()).await?;
+                self.create_own(&call, wanted).await
+            }
+        }
+    }
+
+    async fn create_own(&self, call: &Call<'_>, mut object: Value) -> Result<(), ApiError> {
+        self.complete(call.resource, &mut object);
+        match self.create(call, object).await {
+            Err(failure) if failure.reason != "AlreadyExists" => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the service `kubernetes` lead to the address that the server listens on.
+    pub async fn publish(&self, listening: SocketAddr) -> Result<(), ApiError> {
+        let address = advertised(self.options.advertise_address, listening);
+        let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+        let cluster_ip = self.options.service_cluster_ip_range.hosts().next().map(|ip| ip.to_string());
+        let labels = json!({ "component": "apiserver", "provider": "kubernetes" });
+        let service = json!({
+            "kind": "Service", "apiVersion": "v1",
+            "metadata": { "name": SERVICE, "namespace": "default", "labels": labels },
+            "spec": {
+                "clusterIP": cluster_ip, "type": "ClusterIP", "sessionAffinity": "None",
+                "ports": [{ "name": "https", "protocol": "TCP", "port": 443, "targetPort": listening.port() }],
+            },
+        });
+        let endpoints = json!({
+            "kind": "Endpoints", "apiVersion": "v1",
+            "metadata": {
+                "name": SERVICE, "namespace": "default",
+                "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" },
+            },
+            "subsets": [{
+                "addresses": [{ "ip": address.to_string() }],
+                "ports": [{ "name": "https", "port": listening.port(), "protocol": "TCP" }],
+            }],
+        });
+        let slice = json!({
+            "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1",
+            "metadata": {
+                "name": SERVICE, "namespace": "default", "labels": { "kubernetes.io/service-name": SERVICE },
+            },
+            "addressType": family,
+            "endpoints": [{ "addresses": [address.to_string()], "conditions": { "ready": true } }],
+            "ports": [{ "name": "https", "port": listening.port(), "protocol": "TCP" }],
+        });
+        for (wanted, owned) in [(service, "spec.ports"), (endpoints, "subsets"), (slice, "endpoints")] {
+            self.ensure_field(wanted, owned).await?;
+        }
+        Ok(())
+    }
+
+    /// Creates an object, or gives one of its fields (and an EndpointSlice's ports) the wanted value.
+    async fn ensure_field(&self, wanted: Value, field: &str) -> Result<(), ApiError> {
+        let resource = resource_of(&wanted)?;
+        let (namespace, name) = (document::namespace(&wanted).to_owned(), document::name(&wanted).to_owned());
+        let call = Call::internal(self, resource, &namespace, &name);
+        let change = |old: &Value| {
+            let mut object = old.clone();
+            for field in [field, "ports"] {
+                if let Some(value) = document::get(&wanted, field) {
+                    document::set(&mut object, field, value.clone());
+                }
+            }
+            Ok(object)
+        };
+        match self.update(&call, Part::Main, &change).await {
+            Err(failure) if failure.code == 404 => self.create_own(&call, wanted.clone()).await,
+            other => other.map(|_| ()),
+        }
+    }
+}
+
+fn resource_of(object: &Value) -> Result<&'static Resource, ApiError> {
+    let api_version = document::get_str(object, "apiVersion");
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    find_kind(group, version, document::get_str(object, "kind"))
+        .and_then(|kind| resources::find(group, version, kind.resource))
+        .ok_or_else(ApiError::no_such_resource)
+}
+
+/// The address others reach the server at. Endpoints may not be loopback addresses, so a server that listens on one
+/// names the host's own, if it has any; no packet is sent to find out.
+fn advertised(configured: Option<IpAddr>, listening: SocketAddr) -> IpAddr {
+    let ip = listening.ip();
+    if let Some(address) = configured {
+        return address;
+    }
+    if !ip.is_unspecified() && !ip.is_loopback() {
+        return ip;
+    }
+    let own = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        // TEST-NET-1: connecting a datagram socket only asks the routing table.
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    });
+    match own {
+        Ok(address) if !address.ip().is_loopback() && !address.ip().is_unspecified() => address.ip(),
+        _ => ip,
+    }
+}
+
+fn authenticators(store: &Arc<dyn Store>, pki: &Arc<Pki>, options: &Options) -> anyhow::Result<Authenticators> {
+    let mut tokens = StaticTokens::new()?;
+    if let Some(file) = &options.token_auth_file {
+        tokens.load(file)?;
+    }
+    let passwords = options.basic_auth_file.as_deref().map(Passwords::load).transpose()?;
+    let bound: Arc<dyn BoundObjects> = Arc::new(Bound(store.clone()));
+    let issuers = vec![DEFAULT_ISSUER.to_owned()];
+    Ok(Authenticators {
+        passwords,
+        tokens: Some(tokens),
+        service_accounts: Some(ServiceAccounts::new(pki.service_accounts(), issuers.clone(), bound)?),
+        api_audiences: issuers,
+    })
+}
+
+/// Finds in the store what tokens are bound to.
+struct Bound(Arc<dyn Store>);
+
+#[async_trait]
+impl BoundObjects for Bound {
+    async fn find(&self, kind: BoundKind, namespace: &str, name: &str) -> Result<Option<BoundObject>, String> {
+        let resource = resources::builtin(
+            "",
+            match kind {
+                BoundKind::ServiceAccount => "serviceaccounts",
+                BoundKind::Pod => "pods",
+                BoundKind::Secret => "secrets",
+                BoundKind::Node => "nodes",
+            },
+        );
+        let found = self.0.get(&resource.key(namespace, name)).map_err(|error| error.to_string())?;
+        let Some(entry) = found else { return Ok(None) };
+        let object = resource.read(&entry.value).map_err(|error| error.to_string())?;
+        Ok(Some(BoundObject {
+            uid: document::uid(&object).to_owned(),
+            deletion_timestamp: api::time::parse(document::get_str(&object, "metadata.deletionTimestamp")).ok(),
+        }))
+    }
+}

@@ -1,0 +1,70 @@
+//! `pods/binding`: the scheduler's word on which node a pod runs.
+
+use crate::decode;
+use crate::kinds::pod;
+use crate::params::field_validation;
+use crate::registry::{Call, Part};
+use crate::request::{Incoming, allowed, wanted};
+use crate::resources::{self, Resource};
+use crate::response::{self, Body};
+use crate::server::ApiServer;
+use crate::{authz, verbs};
+use api::Value;
+use api::document;
+use api::status::ApiError;
+use http::Response;
+use serde_json::json;
+
+pub async fn create(
+    server: &ApiServer,
+    resource: &'static Resource,
+    incoming: &Incoming,
+) -> Result<Response<Body>, ApiError> {
+    let validation = field_validation(&incoming.query, "CreateOptions")?;
+    let call = verbs::call(server, resource, incoming, "CreateOptions")?;
+    let binding = decode::subresource(&call, incoming, "", "v1", "Binding", validation)?;
+    let name = document::name(&binding);
+    if !name.is_empty() && name != call.name {
+        return Err(ApiError::bad_request(format!(
+            "name in URL does not match name in Binding object: {} != {name}",
+            call.name
+        )));
+    }
+    bind(&call, &binding, incoming).await
+}
+
+/// `POST bindings`: the pod's name is in the object.
+pub async fn create_by_name(server: &ApiServer, incoming: &Incoming) -> Result<Response<Body>, ApiError> {
+    let pods = resources::builtin("", "pods");
+    let validation = field_validation(&incoming.query, "CreateOptions")?;
+    let call = verbs::call(server, pods, incoming, "CreateOptions")?;
+    let binding = decode::subresource(&call, incoming, "", "v1", "Binding", validation)?;
+    let name = document::name(&binding).to_owned();
+    allowed(
+        server,
+        &authz::Attributes {
+            user: call.user,
+            verb: "create",
+            namespace: call.namespace,
+            group: "",
+            version: "v1",
+            resource: "pods",
+            subresource: "binding",
+            name: &name,
+            path: "",
+        },
+    )?;
+    let call = Call { name: &name, warnings: Default::default(), ..call };
+    bind(&call, &binding, incoming).await
+}
+
+async fn bind(call: &Call<'_>, binding: &Value, incoming: &Incoming) -> Result<Response<Body>, ApiError> {
+    let change = |old: &Value| {
+        let mut pod = old.clone();
+        pod::bind(&mut pod, binding, call.now)?;
+        Ok(pod)
+    };
+    call.server.update(call, Part::Internal, &change).await?;
+    let done = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
+    Ok(response::value(201, &done, wanted(incoming)?))
+}

@@ -1,0 +1,87 @@
+//! Subresources that are more than a part of their object, and the review kinds that are answered and forgotten.
+
+mod binding;
+mod eviction;
+mod log;
+mod scale;
+mod token;
+
+use crate::authz::review;
+use crate::params::field_validation;
+use crate::registry::{Object, Part};
+use crate::request::{Incoming, wanted};
+use crate::resources::Resource;
+use crate::response::Body;
+use crate::server::ApiServer;
+use crate::{decode, verbs};
+use api::status::ApiError;
+use http::Response;
+use std::sync::Arc;
+
+/// Answers a request about a subresource.
+pub async fn serve(
+    server: &Arc<ApiServer>,
+    resource: &'static Resource,
+    incoming: Incoming,
+) -> Result<Response<Body>, ApiError> {
+    let route = &incoming.route;
+    let Some(subresource) = resource.kind.subresource(&route.subresource) else {
+        return Err(ApiError::no_such_resource());
+    };
+    let verb = if route.verb == "deletecollection" { "delete" } else { route.verb };
+    if !subresource.verbs.contains(&verb) {
+        return Err(verbs::method_not_allowed());
+    }
+    let part = match subresource.name {
+        "status" => Part::Status,
+        "finalize" => Part::Finalize,
+        "approval" => Part::Approval,
+        "ephemeralcontainers" => Part::EphemeralContainers,
+        "resize" => Part::Resize,
+        "scale" => return scale::serve(server, resource, &incoming).await,
+        "binding" => return binding::create(server, resource, &incoming).await,
+        "eviction" => return eviction::create(server, resource, &incoming).await,
+        "token" => return token::create(server, resource, &incoming).await,
+        "log" => return log::get(server, resource, incoming).await,
+        other => {
+            let message = format!("{other} is not served by this server yet");
+            return Err(ApiError::new(501, "NotImplemented", message));
+        }
+    };
+    match verb {
+        "get" => verbs::get(server, resource, &incoming),
+        "update" => verbs::update(server, resource, &incoming, part).await,
+        "patch" => verbs::patch(server, resource, &incoming, part).await,
+        _ => Err(verbs::method_not_allowed()),
+    }
+}
+
+/// Answers a kind that is not stored: reviews, and the old form of a binding.
+pub async fn review(
+    server: &Arc<ApiServer>,
+    resource: &'static Resource,
+    incoming: &Incoming,
+) -> Result<Response<Body>, ApiError> {
+    let output = wanted(incoming)?;
+    if resource.kind.kind == "Binding" {
+        return binding::create_by_name(server, incoming).await;
+    }
+    let validation = field_validation(&incoming.query, "CreateOptions")?;
+    let call = verbs::call(server, resource, incoming, "CreateOptions")?;
+    let body = decode::object(&call, incoming, validation)?;
+    let answer = match resource.kind.kind {
+        "TokenReview" => token_review(server, &body, incoming).await?,
+        kind => review::review(kind, &body, call.namespace, call.user, &server.authorizer, call.now)?,
+    };
+    Ok(verbs::reply(201, &call, Object::Built(answer), output))
+}
+
+async fn token_review(server: &ApiServer, body: &api::Value, incoming: &Incoming) -> Result<api::Value, ApiError> {
+    let (token, audiences) = review::token_of(body)?;
+    let outcome = server.authenticators.authenticate_token(token, &audiences, incoming.now).await;
+    let outcome = match outcome {
+        Ok(identity) => Ok(Some(((*identity.user).clone(), identity.audiences))),
+        Err(why) => Err(why.to_string()),
+    };
+    Ok(review::token_review(body, outcome))
+}

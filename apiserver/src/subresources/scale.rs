@@ -1,0 +1,54 @@
+//! `scale`: the number of replicas of a workload, as `autoscaling/v1` `Scale`.
+
+use crate::decode::{self, Patch};
+use crate::kinds::scale;
+use crate::params::field_validation;
+use crate::registry::{Call, Object, Part};
+use crate::request::{Incoming, wanted};
+use crate::resources::Resource;
+use crate::response::Body;
+use crate::server::ApiServer;
+use crate::verbs;
+use api::Value;
+use api::document;
+use api::schema::Schema;
+use api::status::ApiError;
+use http::Response;
+
+pub async fn serve(
+    server: &ApiServer,
+    resource: &'static Resource,
+    incoming: &Incoming,
+) -> Result<Response<Body>, ApiError> {
+    let output = wanted(incoming)?;
+    let options = if incoming.route.verb == "patch" { "PatchOptions" } else { "UpdateOptions" };
+    let validation = field_validation(&incoming.query, options)?;
+    let call = verbs::call(server, resource, incoming, options)?;
+    let object = match incoming.route.verb {
+        "get" => server.read(&call)?,
+        "update" => {
+            let scale = decode::subresource(&call, incoming, "autoscaling", "v1", "Scale", validation)?;
+            server.update(&call, Part::Main, &|old| scaled(&call, old, &scale)).await?
+        }
+        _ => {
+            let ty = Schema::of_kind("autoscaling", "v1", "Scale").ok_or_else(ApiError::no_such_resource)?;
+            let patch = Patch::new(&incoming.headers, &incoming.body, ty)?;
+            let change = |old: &Value| scaled(&call, old, &patch.apply(&scale::scale_of(resource.kind.kind, old))?);
+            server.update(&call, Part::Main, &change).await?
+        }
+    };
+    let scale = scale::scale_of(resource.kind.kind, &object.into_value(resource)?);
+    Ok(verbs::reply(200, &call, Object::Built(scale), output))
+}
+
+/// The workload with the replicas that a `Scale` asks for.
+fn scaled(call: &Call<'_>, old: &Value, scale: &Value) -> Result<Value, ApiError> {
+    let mut object = old.clone();
+    let errors = scale::apply_scale(call.resource.kind.kind, &mut object, scale);
+    if !errors.is_empty() {
+        return Err(ApiError::invalid("autoscaling", "Scale", document::name(scale), &errors));
+    }
+    let wanted = document::resource_version(scale);
+    document::set(&mut object, "metadata.resourceVersion", wanted);
+    Ok(object)
+}

@@ -1,0 +1,264 @@
+//! The verbs of a resource: from a request to the registry, and back.
+
+use crate::decode::{self, Patch};
+use crate::negotiate::{self, Format, Output};
+use crate::params::{DeleteOptions, FieldValidation, ListOptions, dry_run, field_validation};
+use crate::registry::{Call, Object, Part};
+use crate::request::{Incoming, add_warnings, allowed, wanted};
+use crate::resources::Resource;
+use crate::response::{self, Body};
+use crate::server::ApiServer;
+use crate::{authz, subresources};
+use api::status::{self, ApiError};
+use http::Response;
+use std::sync::Arc;
+
+/// Answers a request about a resource that exists.
+pub async fn serve(
+    server: &Arc<ApiServer>,
+    resource: &'static Resource,
+    incoming: Incoming,
+) -> Result<Response<Body>, ApiError> {
+    let route = &incoming.route;
+    check_scope(resource, &incoming)?;
+    if !route.subresource.is_empty() {
+        return subresources::serve(server, resource, incoming).await;
+    }
+    if !resource.kind.has_verb(route.verb) {
+        return Err(method_not_allowed());
+    }
+    match route.verb {
+        "get" => get(server, resource, &incoming),
+        "list" => list(server, resource, &incoming).await,
+        "watch" => watch(server, resource, &incoming).await,
+        "create" => create(server, resource, &incoming).await,
+        "update" => update(server, resource, &incoming, Part::Main).await,
+        "patch" => patch(server, resource, &incoming, Part::Main).await,
+        "delete" => delete(server, resource, &incoming).await,
+        "deletecollection" => delete_collection(server, resource, &incoming).await,
+        _ => Err(ApiError::no_such_resource()),
+    }
+}
+
+/// A cluster-scoped resource is not found below a namespace, nor a single namespaced object outside one.
+fn check_scope(resource: &Resource, incoming: &Incoming) -> Result<(), ApiError> {
+    let route = &incoming.route;
+    let in_namespace = !route.namespace.is_empty() && resource.kind.resource != "namespaces";
+    let named = !matches!(route.verb, "list" | "watch" | "create");
+    match (resource.kind.namespaced, in_namespace) {
+        (false, true) => Err(ApiError::no_such_resource()),
+        (true, false) if named && route.verb != "deletecollection" => Err(ApiError::no_such_resource()),
+        (true, false) if matches!(route.verb, "create" | "deletecollection") && !is_review(resource) => {
+            Err(method_not_allowed())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_review(resource: &Resource) -> bool {
+    !resource.kind.namespaced && !resource.kind.is_stored()
+}
+
+/// The registry's view of a request.
+pub fn call<'a>(
+    server: &'a ApiServer,
+    resource: &'static Resource,
+    incoming: &'a Incoming,
+    options: &str,
+) -> Result<Call<'a>, ApiError> {
+    Ok(Call {
+        server,
+        user: &incoming.user,
+        resource,
+        subresource: &incoming.route.subresource,
+        namespace: if resource.kind.namespaced { &incoming.route.namespace } else { "" },
+        name: &incoming.route.name,
+        dry_run: dry_run(incoming.query.all("dryRun"), options)?,
+        now: incoming.now,
+        warnings: Default::default(),
+    })
+}
+
+/// Encodes what a write gave, with its warnings.
+pub fn reply(code: u16, call: &Call<'_>, object: Object, output: Output) -> Response<Body> {
+    let mut response = match object {
+        Object::Stored(entry) => response::entry(code, call.resource, &entry, output),
+        Object::Built(object) => response::built(code, call.resource, object, output),
+    };
+    add_warnings(&mut response, &call.warnings.lock());
+    response
+}
+
+pub fn get(server: &ApiServer, resource: &'static Resource, incoming: &Incoming) -> Result<Response<Body>, ApiError> {
+    let output = wanted(incoming)?;
+    let call = call(server, resource, incoming, "GetOptions")?;
+    let object = server.read(&call)?;
+    Ok(reply(200, &call, object, output))
+}
+
+async fn list(
+    server: &ApiServer,
+    resource: &'static Resource,
+    incoming: &Incoming,
+) -> Result<Response<Body>, ApiError> {
+    let output = wanted(incoming)?;
+    let options = ListOptions::parse(&incoming.query, false)?;
+    let call = call(server, resource, incoming, "ListOptions")?;
+    Ok(response::list(server.list(&call, &options).await?, output))
+}
+
+async fn watch(
+    server: &ApiServer,
+    resource: &'static Resource,
+    incoming: &Incoming,
+) -> Result<Response<Body>, ApiError> {
+    let output = wanted(incoming)?;
+    if output.format != Format::Json {
+        return Err(ApiError::not_acceptable("application/json, application/json;stream=watch"));
+    }
+    let mut options = ListOptions::parse(&incoming.query, true)?;
+    if !incoming.route.name.is_empty() && options.field_selector.is_empty() {
+        options.field_selector = format!("metadata.name={}", incoming.route.name);
+    }
+    let call = call(server, resource, incoming, "ListOptions")?;
+    Ok(response::watch(server.watch(&call, &options, output).await?))
+}
+
+async fn create(
+    server: &Arc<ApiServer>,
+    resource: &'static Resource,
+    incoming: &Incoming,
+) -> Result<Response<Body>, ApiError> {
+    if !resource.kind.is_stored() {
+        return subresources::review(server, resource, incoming).await;
+    }
+    let output = wanted(incoming)?;
+    let validation = field_validation(&incoming.query, "CreateOptions")?;
+    let call = call(server, resource, incoming, "CreateOptions")?;
+    let object = decode::object(&call, incoming, validation)?;
+    let created = server.create(&call, object).await?;
+    Ok(reply(201, &call, created, output))
+}
+
+pub async fn update(
+    server: &ApiServer,
+    resource: &'static Resource,
+    incoming: &Incoming,
+    part: Part,
+) -> Result<Response<Body>, ApiError> {
+    let output = wanted(incoming)?;
+    let validation = field_validation(&incoming.query, "UpdateOptions")?;
+    let call = call(server, resource, incoming, "UpdateOptions")?;
+    let object = decode::object(&call, incoming, validation)?;
+    if part == Part::Main && resource.rules.allow_create_on_update() && server.read(&call).is_err_and(|e| e.code == 404)
+    {
+        check_create_on_update(&call, incoming, &object)?;
+        let created = server.create(&call, object).await?;
+        return Ok(reply(201, &call, created, output));
+    }
+    let updated = server.update(&call, part, &|_| Ok(object.clone())).await?;
+    Ok(reply(200, &call, updated, output))
+}
+
+/// An update that creates needs the right to create, and the name in the object.
+fn check_create_on_update(call: &Call<'_>, incoming: &Incoming, object: &api::Value) -> Result<(), ApiError> {
+    let route = &incoming.route;
+    allowed(
+        call.server,
+        &authz::Attributes {
+            user: call.user,
+            verb: "create",
+            namespace: &route.namespace,
+            group: &route.group,
+            version: &route.version,
+            resource: &route.resource,
+            subresource: "",
+            name: &route.name,
+            path: &route.path,
+        },
+    )?;
+    let name = api::document::name(object);
+    if name == call.name {
+        return Ok(());
+    }
+    let why = format!("the name of the object ({name}) does not match the name on the URL ({})", call.name);
+    Err(ApiError::bad_request(why))
+}
+
+pub async fn patch(
+    server: &ApiServer,
+    resource: &'static Resource,
+    incoming: &Incoming,
+    part: Part,
+) -> Result<Response<Body>, ApiError> {
+    let output = wanted(incoming)?;
+    let validation = field_validation(&incoming.query, "PatchOptions")?;
+    let call = call(server, resource, incoming, "PatchOptions")?;
+    let patch = Patch::new(&incoming.headers, &incoming.body, resource.ty)?;
+    let updated = server.update(&call, part, &|old| apply(&call, &patch, old, validation)).await?;
+    Ok(reply(200, &call, updated, output))
+}
+
+/// A patch applied to the current object, checked against the schema and defaulted.
+fn apply(
+    call: &Call<'_>,
+    patch: &Patch<'_>,
+    old: &api::Value,
+    validation: FieldValidation,
+) -> Result<api::Value, ApiError> {
+    let patched = patch.apply(old)?;
+    decode::checked(call, patched, validation)
+}
+
+async fn delete(
+    server: &ApiServer,
+    resource: &'static Resource,
+    incoming: &Incoming,
+) -> Result<Response<Body>, ApiError> {
+    let output = wanted(incoming)?;
+    let (call, options) = deletion(server, resource, incoming)?;
+    let deleted = server.delete(&call, &options).await?;
+    let accepted = !deleted.gone && options.orphan_dependents == Some(false);
+    let code = if accepted { 202 } else { 200 };
+    if deleted.gone && !resource.rules.returns_deleted() {
+        let object = deleted.object.into_value(resource)?;
+        let done = status::deleted(resource.kind, &incoming.route.name, api::document::uid(&object));
+        return Ok(response::value(code, &done, output));
+    }
+    Ok(reply(code, &call, deleted.object, output))
+}
+
+/// The call and the options of a deletion, from its body or its query.
+fn deletion<'a>(
+    server: &'a ApiServer,
+    resource: &'static Resource,
+    incoming: &'a Incoming,
+) -> Result<(Call<'a>, DeleteOptions), ApiError> {
+    let options = if incoming.body.is_empty() {
+        DeleteOptions::from_query(&incoming.query)?
+    } else {
+        DeleteOptions::from_body(&decode::delete_options(&incoming.body, negotiate::input(&incoming.headers)?)?)?
+    };
+    let mut call = call(server, resource, incoming, "DeleteOptions")?;
+    call.dry_run |= options.dry_run;
+    Ok((call, options))
+}
+
+async fn delete_collection(
+    server: &ApiServer,
+    resource: &'static Resource,
+    incoming: &Incoming,
+) -> Result<Response<Body>, ApiError> {
+    let output = wanted(incoming)?;
+    let (call, options) = deletion(server, resource, incoming)?;
+    let mut list = ListOptions::parse(&incoming.query, false)?;
+    list.limit = 0;
+    let reply = server.list(&call, &list).await?;
+    server.delete_collection(&call, &reply.entries, &options).await?;
+    Ok(response::list(reply, output))
+}
+
+/// 405 for a verb that the resource does not have.
+pub fn method_not_allowed() -> ApiError {
+    ApiError::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+}

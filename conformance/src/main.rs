@@ -1,0 +1,51 @@
+//! A black-box suite for a Kubernetes control plane: what a user sees with kubectl, with client libraries and with raw requests.
+
+mod case;
+mod cases;
+mod context;
+mod run;
+mod server;
+
+use clap::Parser;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Runs the cases against a cluster, or against clusters that it starts from a binary.
+#[derive(Parser)]
+pub struct Arguments {
+    /// The cluster to try, with the rights of an administrator; --start goes before it
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    kubeconfig: Option<PathBuf>,
+    /// The binary to try: everything is run, on clusters of its own that are thrown away
+    #[arg(long, value_name = "BINARY")]
+    start: Option<PathBuf>,
+    /// The kubectl to use
+    #[arg(long, value_name = "FILE", env = "KUBECTL", default_value = "kubectl")]
+    kubectl: PathBuf,
+    /// A Python that has the package `kubernetes`
+    #[arg(long, value_name = "FILE", env = "PYTHON", default_value = "python3")]
+    python: PathBuf,
+    /// Cases at the same time
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    jobs: usize,
+    /// How many times the server is killed under a stream of writes
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    kills: usize,
+    /// Only list the cases
+    #[arg(long)]
+    list: bool,
+    /// Only cases whose name contains one of these
+    #[arg(value_name = "FILTER")]
+    filters: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    match run::run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

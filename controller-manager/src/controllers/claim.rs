@@ -1,0 +1,96 @@
+//! Adopting and releasing: which objects belong to a controller (upstream's `controller_ref_manager`).
+
+use std::sync::Arc;
+
+use component::client::PatchType;
+use component::store::orphans;
+use component::{Meta, OwnerReference, Projection, Resource, Store};
+use serde_json::json;
+
+use crate::informers::CONTROLLER;
+use crate::plan::{Action, Answer, Plan, Query};
+use crate::runtime::View;
+use crate::selector::LabelSelector;
+
+/// A controller that claims objects by its selector.
+pub struct Claimant<'a> {
+    pub resource: Resource,
+    pub meta: &'a Meta,
+    pub selector: &'a LabelSelector,
+}
+
+/// The reference of an object to the controller that made it.
+pub fn controller_reference(resource: Resource, meta: &Meta) -> OwnerReference {
+    OwnerReference {
+        api_version: resource.api_version(),
+        kind: resource.kind.to_owned(),
+        name: meta.name.clone(),
+        uid: meta.uid.clone(),
+        controller: true,
+        block_owner_deletion: true,
+    }
+}
+
+impl Claimant<'_> {
+    /// The objects that belong to the claimant, with the patches that adopt those without a controller and release those that
+    /// the selector no longer matches. Gives a plan instead when the server must be asked first: only a claimant that still exists
+    /// may adopt.
+    pub fn claim<T: Projection>(
+        &self,
+        view: &View<'_>,
+        children: Resource,
+        store: &Store<T>,
+        wanted: impl Fn(&T) -> bool,
+    ) -> Result<(Vec<Arc<T>>, Vec<Action>), Plan> {
+        let mut patches = Vec::new();
+        let mut mine = store.by(CONTROLLER, &self.meta.uid);
+        mine.retain(|child| {
+            if !wanted(child) || child.meta().namespace != self.meta.namespace {
+                return false;
+            }
+            let matches = self.selector.matches(&child.meta().labels);
+            if !matches && !self.meta.is_terminating() {
+                patches.push(self.release(children, child.meta()));
+            }
+            matches
+        });
+        let mut found = Vec::new();
+        if !self.meta.is_terminating() {
+            found = store.by(CONTROLLER, &orphans(&self.meta.namespace));
+            found.retain(|child| {
+                wanted(child) && !child.meta().is_terminating() && self.selector.matches(&child.meta().labels)
+            });
+        }
+        if !found.is_empty() && self.may_adopt(view)? {
+            for child in found {
+                patches.push(self.adopt(children, child.meta()));
+                mine.push(child);
+            }
+        }
+        mine.sort_by(|a, b| a.meta().name.cmp(&b.meta().name));
+        Ok((mine, patches))
+    }
+
+    fn may_adopt(&self, view: &View<'_>) -> Result<bool, Plan> {
+        let query = Query::Get(self.resource, self.meta.namespace.clone(), self.meta.name.clone());
+        match view.answers.get(&query) {
+            None => Err(Plan::ask(vec![query])),
+            Some(Answer::Found(found)) => {
+                Ok(found.first().is_some_and(|live| live.uid == self.meta.uid && !live.is_terminating()))
+            }
+            Some(Answer::Failed(message)) => Err(Plan { retry: Some(message.clone()), ..Plan::none() }),
+        }
+    }
+
+    fn adopt(&self, children: Resource, child: &Meta) -> Action {
+        let owner = controller_reference(self.resource, self.meta);
+        let body = json!({ "metadata": { "uid": child.uid, "ownerReferences": [owner] } });
+        Action::patch(children, child, "", PatchType::Strategic, body)
+    }
+
+    fn release(&self, children: Resource, child: &Meta) -> Action {
+        let owner = json!({ "$patch": "delete", "uid": self.meta.uid });
+        let body = json!({ "metadata": { "uid": child.uid, "ownerReferences": [owner] } });
+        Action::patch(children, child, "", PatchType::Strategic, body)
+    }
+}

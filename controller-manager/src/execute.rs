@@ -1,0 +1,179 @@
+//! Carries plans out: requests, events about them, and which revisions the caches must have seen afterwards.
+
+use std::collections::BTreeMap;
+
+use component::client::{self, Client, ListOptions};
+use component::events::{Event, Recorder};
+use component::{Meta, PartialObject, Resource};
+use futures::StreamExt;
+use futures::stream;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::plan::{Action, Answer, Answers, Query, Report, Step};
+
+/// Requests under way at once for one plan.
+const CONCURRENCY: usize = 32;
+/// Objects a live list reads.
+const LISTED: u32 = 500;
+
+/// What was written, so that the next reconcile can wait for it.
+#[derive(Default)]
+pub struct Writes {
+    pub revisions: BTreeMap<Resource, u64>,
+    /// Objects whose deletion was accepted.
+    pub deleted: Vec<(Resource, String, String)>,
+}
+
+impl Writes {
+    fn wrote(&mut self, resource: Resource, revision: u64) {
+        let known = self.revisions.entry(resource).or_default();
+        *known = revision.max(*known);
+    }
+}
+
+pub struct Executor {
+    pub client: Client,
+    pub recorder: Recorder,
+}
+
+/// An action's effect on the caches.
+enum Effect {
+    None,
+    Wrote(Resource, u64),
+    Deleted(Resource, String, String),
+}
+
+impl Executor {
+    /// Asks the server; a failure is an answer too.
+    pub async fn ask(&self, queries: Vec<Query>) -> Answers {
+        let answers = stream::iter(queries).map(|query| async move {
+            let found = match &query {
+                Query::Get(resource, namespace, name) => {
+                    match self.client.get_metadata(*resource, namespace, name).await {
+                        Ok(object) => Ok(vec![object.metadata]),
+                        Err(error) if client::is_not_found(&error) => Ok(Vec::new()),
+                        Err(error) => Err(error),
+                    }
+                }
+                Query::List(resource, namespace) => {
+                    let options = ListOptions { limit: LISTED, metadata_only: true, ..ListOptions::default() };
+                    let page = self.client.list::<PartialObject>(*resource, namespace, &options).await;
+                    page.map(|page| page.items.into_iter().map(|o| o.metadata).collect())
+                }
+            };
+            let answer = found.map_or_else(|error| Answer::Failed(message(&error)), Answer::Found);
+            (query, answer)
+        });
+        answers.buffer_unordered(CONCURRENCY).collect().await
+    }
+
+    /// Runs the steps until one fails; gives that failure's message.
+    pub async fn run(&self, steps: Vec<Step>, writes: &mut Writes) -> Result<(), String> {
+        for step in steps {
+            match step {
+                Step::One(action) => self.all(vec![action], writes).await?,
+                Step::Each(actions) => self.all(actions, writes).await?,
+                Step::Repeat(action, mut left) => {
+                    let mut batch = 1;
+                    while left > 0 {
+                        batch = left.min(batch);
+                        self.all(vec![action.clone(); batch], writes).await?;
+                        left -= batch;
+                        batch *= 2;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn all(&self, actions: Vec<Action>, writes: &mut Writes) -> Result<(), String> {
+        let mut outcomes = stream::iter(actions).map(|action| self.one(action)).buffer_unordered(CONCURRENCY);
+        let mut first = Ok(());
+        while let Some(outcome) = outcomes.next().await {
+            match outcome {
+                Ok(Effect::None) => {}
+                Ok(Effect::Wrote(resource, revision)) => writes.wrote(resource, revision),
+                Ok(Effect::Deleted(resource, namespace, name)) => writes.deleted.push((resource, namespace, name)),
+                Err(failure) if first.is_ok() => first = Err(failure),
+                Err(_) => {}
+            }
+        }
+        first
+    }
+
+    async fn one(&self, action: Action) -> Result<Effect, String> {
+        let (report, outcome) = self.send(action).await;
+        let (event, name, failure) = match &outcome {
+            Ok((_, name)) => (report.success, name.as_str(), String::new()),
+            Err(error) => (report.failure, "", message(error)),
+        };
+        if let Some(event) = event {
+            let note = event.note.replace("{name}", name).replace("{error}", &failure);
+            self.recorder.event(Event { note, ..*event });
+        }
+        match outcome {
+            Ok((effect, _)) => Ok(effect),
+            Err(_) => Err(failure),
+        }
+    }
+
+    /// Sends a request; gives its effect and the object's name.
+    async fn send(&self, action: Action) -> (Report, client::Result<(Effect, String)>) {
+        match action {
+            Action::Event(event) => {
+                self.recorder.event(event);
+                (Report::default(), Ok((Effect::None, String::new())))
+            }
+            Action::Create { resource, namespace, body, mut report } => {
+                let created = match self.client.create::<Written>(resource, &namespace, &body).await {
+                    Ok(written) => Ok(written.effect(resource)),
+                    // Nothing can be made there any more, and nothing needs to be.
+                    Err(error) if client::is_namespace_terminating(&error) => {
+                        report = Report::default();
+                        Ok((Effect::None, String::new()))
+                    }
+                    Err(error) => Err(error),
+                };
+                (report, created)
+            }
+            Action::Update { resource, namespace, name, subresource, body, report } => {
+                let written = self.client.update::<Written>(resource, &namespace, &name, subresource, &body).await;
+                (report, written.map(|written| written.effect(resource)))
+            }
+            Action::Patch { resource, namespace, name, subresource, patch, body, report } => {
+                match self.client.patch::<Written>(resource, &namespace, &name, subresource, patch, &body).await {
+                    Err(error) if client::is_not_found(&error) => (Report::default(), Ok((Effect::None, name))),
+                    outcome => (report, outcome.map(|written| written.effect(resource))),
+                }
+            }
+            Action::Delete { resource, namespace, name, options, report } => {
+                match self.client.delete(resource, &namespace, &name, &options).await {
+                    Err(error) if client::is_not_found(&error) => (Report::default(), Ok((Effect::None, name))),
+                    outcome => (report, outcome.map(|_| (Effect::Deleted(resource, namespace, name.clone()), name))),
+                }
+            }
+            Action::DeleteCollection { resource, namespace, options } => {
+                let outcome = self.client.delete_collection(resource, &namespace, &options).await;
+                (Report::default(), outcome.map(|_: IgnoredAny| (Effect::None, String::new())))
+            }
+        }
+    }
+}
+
+/// As much of an answer as is needed.
+#[derive(Deserialize)]
+struct Written {
+    metadata: Meta,
+}
+
+impl Written {
+    fn effect(self, resource: Resource) -> (Effect, String) {
+        (Effect::Wrote(resource, self.metadata.resource_version), self.metadata.name)
+    }
+}
+
+fn message(error: &component::Error) -> String {
+    client::status(error).map_or_else(|| error.to_string(), |status| status.message.clone())
+}

@@ -1,0 +1,504 @@
+//! The kinds as controllers read them: projections with only the fields that some reconcile uses.
+
+use component::meta::{Meta, Projection, StringMap, format_time, or_default, timestamp};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::selector::LabelSelector;
+
+macro_rules! projections {
+    ($($kind:ident),*) => { $(impl Projection for $kind {
+        fn meta(&self) -> &Meta {
+            &self.metadata
+        }
+    })* };
+}
+projections!(Pod, Node, ReplicaSet, Deployment, Service, Endpoints, EndpointSlice, Namespace, Lease, RootCertificate);
+
+/// A condition of any kind's status, with the times some kinds have.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Condition {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub status: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_heartbeat_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_update_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_transition_time: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+impl Condition {
+    /// A condition that changes now.
+    pub fn new(kind: &str, status: &str, reason: &str, message: &str, now: Timestamp) -> Condition {
+        Condition {
+            kind: kind.to_owned(),
+            status: status.to_owned(),
+            last_transition_time: Some(format_time(now)),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            ..Condition::default()
+        }
+    }
+
+    pub fn is_true(&self) -> bool {
+        self.status == "True"
+    }
+
+    pub fn transitioned(&self) -> Option<Timestamp> {
+        self.last_transition_time.as_ref()?.parse().ok()
+    }
+}
+
+pub fn condition<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|c| c.kind == kind)
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Pod {
+    pub metadata: Meta,
+    pub spec: PodSpec,
+    pub status: PodStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec {
+    pub node_name: String,
+    pub restart_policy: String,
+    pub hostname: String,
+    pub subdomain: String,
+    pub tolerations: Vec<Toleration>,
+    pub containers: Vec<Container>,
+    pub init_containers: Vec<Container>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Container {
+    pub ports: Vec<ContainerPort>,
+    pub restart_policy: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerPort {
+    pub name: String,
+    pub container_port: i64,
+    pub protocol: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Toleration {
+    pub key: String,
+    pub operator: String,
+    pub value: String,
+    pub effect: String,
+    pub toleration_seconds: Option<i64>,
+}
+
+impl Toleration {
+    pub fn tolerates(&self, taint: &Taint) -> bool {
+        (self.effect.is_empty() || self.effect == taint.effect)
+            && (self.key.is_empty() || self.key == taint.key)
+            && match self.operator.as_str() {
+                "" | "Equal" => self.value == taint.value,
+                "Exists" => true,
+                _ => false,
+            }
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodStatus {
+    pub phase: String,
+    pub reason: String,
+    pub conditions: Vec<Condition>,
+    #[serde(rename = "podIP")]
+    pub pod_ip: String,
+    #[serde(rename = "podIPs")]
+    pub pod_ips: Vec<PodIp>,
+    #[serde(rename = "hostIP")]
+    pub host_ip: String,
+    pub container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct PodIp {
+    #[serde(default)]
+    pub ip: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerStatus {
+    pub restart_count: i64,
+}
+
+impl Pod {
+    pub fn is_ready(&self) -> bool {
+        condition(&self.status.conditions, "Ready").is_some_and(Condition::is_true)
+    }
+
+    /// When the pod became ready, if it is.
+    pub fn ready_since(&self) -> Option<Timestamp> {
+        condition(&self.status.conditions, "Ready").filter(|c| c.is_true())?.transitioned()
+    }
+
+    /// Ready for at least so many seconds.
+    pub fn is_available(&self, min_ready_seconds: i64, now: Timestamp) -> bool {
+        self.is_ready()
+            && (min_ready_seconds == 0
+                || self.ready_since().is_some_and(|since| now.duration_since(since).as_secs() >= min_ready_seconds))
+    }
+
+    pub fn is_terminal(&self) -> bool {
+        matches!(self.status.phase.as_str(), "Succeeded" | "Failed")
+    }
+
+    pub fn is_active(&self) -> bool {
+        !self.is_terminal() && !self.metadata.is_terminating()
+    }
+
+    /// All addresses; the first is the one the pod is known by.
+    pub fn ips(&self) -> Vec<&str> {
+        if self.status.pod_ips.is_empty() && !self.status.pod_ip.is_empty() {
+            return vec![&self.status.pod_ip];
+        }
+        self.status.pod_ips.iter().map(|p| p.ip.as_str()).collect()
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Node {
+    pub metadata: Meta,
+    pub spec: NodeSpec,
+    pub status: NodeStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeSpec {
+    #[serde(rename = "podCIDR")]
+    pub pod_cidr: String,
+    #[serde(rename = "podCIDRs")]
+    pub pod_cidrs: Vec<String>,
+    pub taints: Vec<Taint>,
+    pub unschedulable: bool,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeStatus {
+    pub conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Taint {
+    pub key: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub value: String,
+    pub effect: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_added: Option<String>,
+}
+
+impl Taint {
+    pub fn is(&self, key: &str, effect: &str) -> bool {
+        self.key == key && self.effect == effect
+    }
+
+    pub fn added(&self) -> Option<Timestamp> {
+        self.time_added.as_ref()?.parse().ok()
+    }
+}
+
+/// A ReplicaSet, or a ReplicationController, which differs only in its selector.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ReplicaSet {
+    pub metadata: Meta,
+    pub spec: ReplicaSetSpec,
+    pub status: ReplicaSetStatus,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReplicaSetSpec {
+    pub replicas: i64,
+    pub min_ready_seconds: i64,
+    #[serde(deserialize_with = "selector")]
+    pub selector: LabelSelector,
+    pub template: Option<Box<RawValue>>,
+}
+
+impl Default for ReplicaSetSpec {
+    fn default() -> Self {
+        ReplicaSetSpec { replicas: 1, min_ready_seconds: 0, selector: LabelSelector::default(), template: None }
+    }
+}
+
+/// A label selector, or the plain map of a ReplicationController.
+fn selector<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<LabelSelector, D::Error> {
+    let value: Value = or_default(deserializer)?;
+    let whole = ["matchLabels", "matchExpressions"].iter().any(|k| value.get(k).is_some_and(|v| !v.is_string()));
+    let parsed = if whole {
+        serde_json::from_value(value)
+    } else {
+        let labels = if value.is_null() { Ok(StringMap::default()) } else { serde_json::from_value(value) };
+        labels.map(|match_labels| LabelSelector { match_labels, match_expressions: Vec::new() })
+    };
+    parsed.map_err(serde::de::Error::custom)
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReplicaSetStatus {
+    pub replicas: i64,
+    pub fully_labeled_replicas: i64,
+    pub ready_replicas: i64,
+    pub available_replicas: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub terminating_replicas: Option<i64>,
+    pub observed_generation: i64,
+    pub conditions: Vec<Condition>,
+}
+
+/// A pod template as a tree; an empty object where there is none.
+pub fn template(raw: &Option<Box<RawValue>>) -> Value {
+    raw.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_else(|| serde_json::json!({}))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Deployment {
+    pub metadata: Meta,
+    pub spec: DeploymentSpec,
+    pub status: DeploymentStatus,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DeploymentSpec {
+    pub replicas: i64,
+    pub min_ready_seconds: i64,
+    pub paused: bool,
+    pub selector: LabelSelector,
+    pub template: Option<Box<RawValue>>,
+    pub strategy: DeploymentStrategy,
+    pub revision_history_limit: Option<i64>,
+    pub progress_deadline_seconds: Option<i64>,
+}
+
+impl Default for DeploymentSpec {
+    fn default() -> Self {
+        DeploymentSpec {
+            replicas: 1,
+            min_ready_seconds: 0,
+            paused: false,
+            selector: LabelSelector::default(),
+            template: None,
+            strategy: DeploymentStrategy::default(),
+            revision_history_limit: None,
+            progress_deadline_seconds: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DeploymentStrategy {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub rolling_update: RollingUpdate,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RollingUpdate {
+    pub max_surge: Option<IntOrString>,
+    pub max_unavailable: Option<IntOrString>,
+}
+
+/// A number, or a percentage of something.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum IntOrString {
+    Int(i64),
+    String(String),
+}
+
+impl IntOrString {
+    /// The number, or the percentage of `total`, rounded up or down; 0 for what is neither.
+    pub fn of(&self, total: i64, round_up: bool) -> i64 {
+        match self {
+            IntOrString::Int(number) => *number,
+            IntOrString::String(text) => {
+                let percent: i64 = text.trim_end_matches('%').parse().unwrap_or_default();
+                let hundredths = percent.saturating_mul(total);
+                if round_up { (hundredths + 99) / 100 } else { hundredths / 100 }
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DeploymentStatus {
+    pub observed_generation: i64,
+    pub replicas: i64,
+    pub updated_replicas: i64,
+    pub ready_replicas: i64,
+    pub available_replicas: i64,
+    pub unavailable_replicas: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub terminating_replicas: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub collision_count: Option<i64>,
+    pub conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Service {
+    pub metadata: Meta,
+    pub spec: ServiceSpec,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceSpec {
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: String,
+    pub ip_families: Vec<String>,
+    /// `None` for a service whose endpoints somebody else keeps.
+    pub selector: Option<StringMap>,
+    pub ports: Vec<ServicePort>,
+    pub publish_not_ready_addresses: bool,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServicePort {
+    pub name: String,
+    pub port: i64,
+    pub protocol: String,
+    pub app_protocol: Option<String>,
+    pub target_port: Option<IntOrString>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Endpoints {
+    pub metadata: Meta,
+    pub subsets: Value,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointSlice {
+    pub metadata: Meta,
+    pub address_type: String,
+    #[serde(deserialize_with = "or_default")]
+    pub endpoints: Vec<Value>,
+    pub ports: Value,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Namespace {
+    pub metadata: Meta,
+    pub spec: NamespaceSpec,
+    pub status: NamespaceStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct NamespaceSpec {
+    #[serde(deserialize_with = "or_default")]
+    pub finalizers: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct NamespaceStatus {
+    pub phase: String,
+    #[serde(deserialize_with = "or_default")]
+    pub conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct Lease {
+    pub metadata: Meta,
+    pub spec: LeaseSpec,
+    /// When this version reached us: renewal is judged by our clock, not by the node's.
+    #[serde(skip)]
+    pub observed: Timestamp,
+}
+
+impl Default for Lease {
+    fn default() -> Self {
+        Lease { metadata: Meta::default(), spec: LeaseSpec::default(), observed: Timestamp::now() }
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LeaseSpec {
+    #[serde(deserialize_with = "timestamp")]
+    pub renew_time: Option<Timestamp>,
+}
+
+/// The ConfigMap `kube-root-ca.crt`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct RootCertificate {
+    pub metadata: Meta,
+    pub data: StringMap,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replication_controllers_selector_is_a_plain_map() {
+        let read = |text: &str| serde_json::from_str::<ReplicaSet>(text).unwrap().spec.selector;
+        let plain = read(r#"{"spec":{"selector":{"app":"web"}}}"#);
+        assert_eq!(plain, read(r#"{"spec":{"selector":{"matchLabels":{"app":"web"}}}}"#));
+        assert!(read(r#"{"spec":{}}"#).is_empty());
+    }
+
+    #[test]
+    fn percentages_are_rounded() {
+        let quarter = IntOrString::String("25%".into());
+        assert_eq!((quarter.of(10, true), quarter.of(10, false), IntOrString::Int(3).of(10, true)), (3, 2, 3));
+    }
+
+    #[test]
+    fn tolerations() {
+        let taint = Taint { key: "k".into(), effect: "NoExecute".into(), ..Taint::default() };
+        assert!(Toleration { operator: "Exists".into(), ..Toleration::default() }.tolerates(&taint));
+        assert!(Toleration { key: "k".into(), ..Toleration::default() }.tolerates(&taint));
+        assert!(!Toleration { key: "k".into(), value: "v".into(), ..Toleration::default() }.tolerates(&taint));
+        assert!(
+            !Toleration { key: "k".into(), effect: "NoSchedule".into(), ..Toleration::default() }.tolerates(&taint)
+        );
+    }
+}

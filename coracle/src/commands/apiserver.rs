@@ -1,0 +1,136 @@
+//! `coracle server` and `coracle apiserver`.
+
+use super::{shown, told_to_stop};
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use coracle::{Cluster, ClusterBuilder, Components, StoreKind};
+use ipnet::IpNet;
+use pki::Identity;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+pub struct ServerFlags {
+    #[command(flatten)]
+    api: ApiserverFlags,
+    /// Simulated nodes to run in this process; pods on them run in name only
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    hollow_nodes: usize,
+    /// Addresses of pods; each node gets a part
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
+    cluster_cidr: IpNet,
+}
+
+#[derive(Args)]
+pub struct ApiserverFlags {
+    /// Where certificates and objects are kept; made when it is missing
+    #[arg(long, value_name = "DIR", default_value = "./coracle-data")]
+    data_dir: PathBuf,
+    /// Address to listen on; 0.0.0.0 or :: for all
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    bind_address: IpAddr,
+    /// HTTPS port to listen on; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 6443)]
+    secure_port: u16,
+    /// Where objects are kept: in the data directory, or in memory and gone with the process
+    #[arg(long, value_enum, default_value_t = StoreFlag::Embedded)]
+    store: StoreFlag,
+    /// Another name or address that the serving certificate is valid for; may be repeated
+    #[arg(long = "tls-san", value_name = "NAME")]
+    tls_sans: Vec<String>,
+    /// Address that the service `kubernetes` leads to
+    #[arg(long, value_name = "IP")]
+    advertise_address: Option<IpAddr>,
+    /// Addresses of Services
+    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12")]
+    service_cluster_ip_range: IpNet,
+    /// Ports for Services of type NodePort
+    #[arg(long, value_name = "FROM-TO", default_value = "30000-32767", value_parser = port_range)]
+    service_node_port_range: (u16, u16),
+    /// CSV file of bearer tokens: token,user,uid,"group1,group2"
+    #[arg(long, value_name = "FILE")]
+    token_auth_file: Option<PathBuf>,
+    /// CSV file of hashed passwords (bcrypt or argon2id): hash,user,uid,"group1,group2"
+    #[arg(long, value_name = "FILE")]
+    basic_auth_file: Option<PathBuf>,
+    /// Requests that are worked on at the same time, watches not counted
+    #[arg(long, value_name = "N", default_value_t = 600)]
+    max_requests_inflight: usize,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum StoreFlag {
+    Embedded,
+    Memory,
+}
+
+fn port_range(text: &str) -> Result<(u16, u16), String> {
+    let wrong = || format!("{text:?} is not a range of ports such as 30000-32767");
+    let (low, high) = text.split_once('-').ok_or_else(wrong)?;
+    let (low, high) = (low.parse().map_err(|_| wrong())?, high.parse().map_err(|_| wrong())?);
+    if low == 0 || low > high { Err(wrong()) } else { Ok((low, high)) }
+}
+
+impl ApiserverFlags {
+    fn builder(&self) -> ClusterBuilder {
+        let store = match self.store {
+            StoreFlag::Embedded => StoreKind::Embedded,
+            StoreFlag::Memory => StoreKind::Memory,
+        };
+        let mut builder = Cluster::builder()
+            .data_dir(&self.data_dir)
+            .store(store)
+            .listen(self.bind_address, self.secure_port)
+            .tls_sans(self.tls_sans.clone());
+        builder.options = ::apiserver::Options {
+            service_cluster_ip_range: self.service_cluster_ip_range,
+            service_node_port_range: self.service_node_port_range,
+            advertise_address: self.advertise_address,
+            token_auth_file: self.token_auth_file.clone(),
+            basic_auth_file: self.basic_auth_file.clone(),
+            max_requests_inflight: self.max_requests_inflight,
+        };
+        builder
+    }
+}
+
+/// Runs the whole control plane until it is told to stop.
+pub async fn server(flags: ServerFlags) -> anyhow::Result<()> {
+    let mut builder = flags.api.builder().hollow_nodes(flags.hollow_nodes);
+    builder.controllers.cluster_cidr = vec![flags.cluster_cidr];
+    builder.controllers.service_cluster_ip_range = vec![flags.api.service_cluster_ip_range];
+    let cluster = builder.start().await?;
+    let kubeconfig = write_kubeconfig(&cluster, &flags.api.data_dir, "admin.kubeconfig", Identity::Admin)?;
+    println!("Coracle is ready at {} (Kubernetes v1.36).", cluster.url());
+    println!("Use it: export KUBECONFIG={kubeconfig}; kubectl get nodes");
+    told_to_stop().await?;
+    cluster.stop().await;
+    Ok(())
+}
+
+/// Runs the API server alone until it is told to stop.
+pub async fn apiserver(flags: ApiserverFlags) -> anyhow::Result<()> {
+    let components = Components { scheduler: false, controller_manager: false };
+    let cluster = flags.builder().components(components).start().await?;
+    for (file, identity) in
+        [("scheduler.kubeconfig", Identity::Scheduler), ("controller-manager.kubeconfig", Identity::ControllerManager)]
+    {
+        write_kubeconfig(&cluster, &flags.data_dir, file, identity)?;
+    }
+    let admin = write_kubeconfig(&cluster, &flags.data_dir, "admin.kubeconfig", Identity::Admin)?;
+    let dir = shown(&flags.data_dir);
+    println!("The API server is ready at {}; kubeconfig: {admin}", cluster.url());
+    println!(
+        "Next: coracle controller-manager --kubeconfig {dir}/controller-manager.kubeconfig; coracle scheduler --kubeconfig {dir}/scheduler.kubeconfig"
+    );
+    told_to_stop().await?;
+    cluster.stop().await;
+    Ok(())
+}
+
+/// Writes a kubeconfig into the data directory; gives its path.
+fn write_kubeconfig(cluster: &Cluster, dir: &Path, file: &str, identity: Identity) -> anyhow::Result<String> {
+    let path = std::path::absolute(dir.join(file)).with_context(|| shown(dir))?;
+    cluster.pki().write_kubeconfig(identity, &cluster.url(), &path)?;
+    Ok(shown(&path))
+}

@@ -1,0 +1,152 @@
+//! The components as processes of their own, over HTTPS.
+
+use super::told_to_stop;
+use anyhow::Context;
+use clap::Args;
+use component::leader::LeaderElection;
+use ipnet::IpNet;
+use jiff::Timestamp;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use pki::Pki;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use tokio_util::sync::CancellationToken;
+
+#[derive(Args)]
+pub struct SchedulerFlags {
+    /// How to reach the API server
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: PathBuf,
+    /// Work only while holding the lease `kube-system/kube-scheduler`, so that several can run
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    leader_elect: bool,
+}
+
+#[derive(Args)]
+pub struct ControllerManagerFlags {
+    /// How to reach the API server
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: PathBuf,
+    /// Work only while holding the lease `kube-system/kube-controller-manager`, so that several can run
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    leader_elect: bool,
+    /// Addresses of pods; each node gets a part
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
+    cluster_cidr: IpNet,
+    /// Addresses of Services
+    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12")]
+    service_cluster_ip_range: IpNet,
+    /// CA that pods are given to verify the API server; by default the kubeconfig's
+    #[arg(long, value_name = "FILE")]
+    root_ca_file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct HollowNodesFlags {
+    /// The data directory of the API server; its CA signs the nodes' certificates
+    #[arg(long, value_name = "DIR", default_value = "./coracle-data")]
+    data_dir: PathBuf,
+    /// URL of the API server
+    #[arg(long, value_name = "URL", default_value = "https://127.0.0.1:6443")]
+    server: String,
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    nodes: usize,
+}
+
+pub async fn scheduler(flags: SchedulerFlags) -> anyhow::Result<()> {
+    let (client, _) = connect(&flags.kubeconfig).await?;
+    lead("kube-scheduler", flags.leader_elect, client, |client, stop| {
+        scheduler::run(client, scheduler::Options::default(), stop)
+    })
+    .await
+}
+
+pub async fn controller_manager(flags: ControllerManagerFlags) -> anyhow::Result<()> {
+    let (client, ca) = connect(&flags.kubeconfig).await?;
+    let root_ca = match &flags.root_ca_file {
+        Some(file) => std::fs::read_to_string(file).with_context(|| file.display().to_string())?,
+        None => ca,
+    };
+    let options = controller_manager::Options {
+        cluster_cidr: vec![flags.cluster_cidr],
+        service_cluster_ip_range: vec![flags.service_cluster_ip_range],
+        root_ca,
+        ..controller_manager::Options::default()
+    };
+    lead("kube-controller-manager", flags.leader_elect, client, move |client, stop| {
+        controller_manager::run(client, options.clone(), stop)
+    })
+    .await
+}
+
+pub async fn hollow_nodes(flags: HollowNodesFlags) -> anyhow::Result<()> {
+    let pki = Pki::load_or_create(&flags.data_dir, &pki::Options::new(Timestamp::now()))?;
+    let options = coracle::hollow_nodes(&pki, flags.nodes)?;
+    let watcher = client_from(&pki.kubeconfig(pki::Identity::Admin, &flags.server)).await?;
+    let mut clients = HashMap::new();
+    for name in options.names() {
+        let client = client_from(&coracle::node_kubeconfig(&pki, &name, &flags.server)?).await?;
+        clients.insert(name, client);
+    }
+    let fallback = watcher.clone();
+    let clients = move |node: &str| clients.get(node).unwrap_or(&fallback).clone();
+    let stop = CancellationToken::new();
+    let nodes = hollow_node::run(watcher, clients, options, stop.clone());
+    println!("{} hollow nodes run against {}.", flags.nodes, flags.server);
+    until_told(stop, nodes).await
+}
+
+/// A client from a kubeconfig's text.
+async fn client_from(kubeconfig: &str) -> anyhow::Result<kube::Client> {
+    let kubeconfig = Kubeconfig::from_yaml(kubeconfig)?;
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(kube::Client::try_from(config)?)
+}
+
+/// A client from a kubeconfig file, and the CA it trusts in PEM.
+async fn connect(path: &Path) -> anyhow::Result<(kube::Client, String)> {
+    let kubeconfig = Kubeconfig::read_from(path).with_context(|| format!("the kubeconfig {}", path.display()))?;
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let ca = config.root_cert.iter().flatten().map(|der| pem(der)).collect();
+    Ok((kube::Client::try_from(config)?, ca))
+}
+
+fn pem(der: &[u8]) -> String {
+    use base64::Engine;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+}
+
+/// Runs a component until the process is told to stop, alone or while it holds its lease.
+async fn lead<F, W>(name: &'static str, elect: bool, client: kube::Client, work: F) -> anyhow::Result<()>
+where
+    F: Fn(kube::Client, CancellationToken) -> W,
+    W: Future<Output = anyhow::Result<()>>,
+{
+    let stop = CancellationToken::new();
+    println!("The {name} runs.");
+    if !elect {
+        let running = work(client, stop.clone());
+        return until_told(stop, running).await;
+    }
+    let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let identity = format!("{}_{}", host.trim(), uuid::Uuid::new_v4());
+    let election = LeaderElection::new(name, &identity);
+    let transport = component::Client::new(client.clone(), name);
+    let leading = election.lead(&transport, stop.clone(), |token| work(client.clone(), token));
+    until_told(stop, async { leading.await.map(|_| ()).map_err(anyhow::Error::from) }).await
+}
+
+async fn until_told(stop: CancellationToken, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::pin!(work);
+    tokio::select! {
+        ended = work.as_mut() => ended,
+        told = told_to_stop() => {
+            told?;
+            stop.cancel();
+            work.await
+        }
+    }
+}

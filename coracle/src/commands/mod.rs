@@ -1,0 +1,85 @@
+//! The commands. Flags have upstream's names wherever upstream has the flag.
+
+mod apiserver;
+mod client;
+mod kubeconfig;
+
+use clap::{Parser, Subcommand};
+use std::path::Path;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// A Kubernetes control plane: API server, scheduler, controller manager.
+#[derive(Parser)]
+#[command(name = "coracle", version, about, long_about = LONG, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// What is logged, to standard error: error, warn, info, debug, or per module (`apiserver=debug,info`).
+    #[arg(long, global = true, default_value = "warn", env = "CORACLE_LOG")]
+    log: String,
+}
+
+const LONG: &str = "\
+A Kubernetes v1.36 control plane in one binary.
+
+Start a whole cluster with three simulated nodes, then talk to it:
+
+    coracle server --data-dir ./coracle-data --hollow-nodes 3
+    kubectl --kubeconfig ./coracle-data/admin.kubeconfig get nodes";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything in one process: API server, scheduler and controller manager
+    Server(apiserver::ServerFlags),
+    /// Run the API server alone; the other components connect over HTTPS
+    Apiserver(apiserver::ApiserverFlags),
+    /// Run the scheduler against an API server
+    Scheduler(client::SchedulerFlags),
+    /// Run the controllers against an API server
+    ControllerManager(client::ControllerManagerFlags),
+    /// Run simulated nodes against an API server: pods on them run in name only
+    HollowNodes(client::HollowNodesFlags),
+    /// Print a kubeconfig for a user of a data directory's cluster
+    Kubeconfig(kubeconfig::KubeconfigFlags),
+}
+
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&arguments.log).map_err(|error| {
+        anyhow::anyhow!("--log {:?}: {error}; say for example info or apiserver=debug", arguments.log)
+    })?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if let Command::Kubeconfig(flags) = arguments.command {
+        return kubeconfig::print(flags);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(async {
+        match arguments.command {
+            Command::Server(flags) => apiserver::server(flags).await,
+            Command::Apiserver(flags) => apiserver::apiserver(flags).await,
+            Command::Scheduler(flags) => client::scheduler(flags).await,
+            Command::ControllerManager(flags) => client::controller_manager(flags).await,
+            Command::HollowNodes(flags) => client::hollow_nodes(flags).await,
+            Command::Kubeconfig(_) => Ok(()),
+        }
+    });
+    // Whatever still runs may not keep the process.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn told_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// A path as a user can type it.
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

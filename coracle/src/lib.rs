@@ -1,0 +1,5 @@
+//! Coracle as a library: a whole control plane inside a process.
+
+mod cluster;
+
+pub use cluster::{Cluster, ClusterBuilder, Components, StoreKind, hollow_nodes, node_kubeconfig, url};

@@ -1,0 +1,68 @@
+//! Many timers on one clock: for thousands of nodes, a tree costs less than a task each.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
+
+use tokio::time::Instant;
+
+/// At most one timer for each `D`.
+#[derive(Debug)]
+pub struct Timers<D> {
+    by_time: BTreeSet<(Instant, D)>,
+    times: HashMap<D, Instant>,
+}
+
+impl<D> Default for Timers<D> {
+    fn default() -> Self {
+        Self { by_time: BTreeSet::new(), times: HashMap::new() }
+    }
+}
+
+impl<D: Ord + Hash + Clone> Timers<D> {
+    /// Sets the timer, in the place of an earlier one.
+    pub fn set(&mut self, due: D, at: Instant) {
+        self.cancel(&due);
+        self.times.insert(due.clone(), at);
+        self.by_time.insert((at, due));
+    }
+
+    pub fn cancel(&mut self, due: &D) {
+        if let Some((due, at)) = self.times.remove_entry(due) {
+            self.by_time.remove(&(at, due));
+        }
+    }
+
+    /// The next moment at which [`Timers::pop`] gives something.
+    pub fn next(&self) -> Option<Instant> {
+        self.by_time.first().map(|(at, _)| *at)
+    }
+
+    /// A timer whose time has come.
+    pub fn pop(&mut self, now: Instant) -> Option<D> {
+        let at = self.next().filter(|at| *at <= now)?;
+        let (_, due) = self.by_time.pop_first()?;
+        debug_assert_eq!(self.times.get(&due), Some(&at));
+        self.times.remove(&due);
+        Some(due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_timer_set_again_rings_once() {
+        let now = Instant::now();
+        let mut timers = Timers::default();
+        timers.set("a", now + Duration::from_secs(1));
+        timers.set("b", now + Duration::from_secs(2));
+        timers.set("a", now + Duration::from_secs(3));
+        assert_eq!(timers.pop(now + Duration::from_secs(1)), None);
+        assert_eq!(timers.pop(now + Duration::from_secs(5)), Some("b"));
+        assert_eq!(timers.pop(now + Duration::from_secs(5)), Some("a"));
+        assert_eq!(timers.next(), None);
+    }
+}

@@ -1,0 +1,59 @@
+//! `api/schema/overlay.txt`: facts that neither crate has.
+//!
+//! ```text
+//! # comment
+//! api.core.v1.PodSpec
+//!   * activeDeadlineSeconds hostUsers     pointers in Go
+//!   ? restartPolicy                       omitempty without pointer, where it would be taken for `0`
+//!   0 replicas                            written even when zero
+//!   schedulingGroup tag=45 listType=map listMapKey=name patchStrategy=merge default="x"
+//! ```
+
+use super::Types;
+use anyhow::{Context, Result, bail};
+
+pub fn apply(text: &str, types: &mut Types) -> Result<()> {
+    let mut current = None;
+    for (number, line) in text.lines().enumerate() {
+        let at = || format!("overlay.txt:{}: {line}", number + 1);
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let Some(rest) = line.strip_prefix("  ") else {
+            let (name, flag) = line.split_once(' ').unwrap_or((line, ""));
+            let ty = types.get_mut(name).with_context(at)?;
+            match flag {
+                "" => {}
+                "structType=atomic" => ty.atomic = true,
+                _ => bail!(at()),
+            }
+            current = Some(ty);
+            continue;
+        };
+        let ty = current.as_mut().with_context(at)?;
+        let (first, rest) = rest.split_once(' ').with_context(at)?;
+        if let ("*" | "?" | "0", Some(presence)) = (first, first.chars().next()) {
+            for name in rest.split(' ') {
+                ty.fields.get_mut(name).with_context(at)?.presence = presence;
+            }
+            continue;
+        }
+        let field = ty.fields.get_mut(first).with_context(at)?;
+        for fact in rest.split(' ') {
+            let (key, value) = fact.split_once('=').with_context(at)?;
+            match (key, value) {
+                ("tag", tag) => field.tag = tag.to_owned(),
+                ("type", ty) => field.ty = ty.to_owned(),
+                ("required", value) => field.required = value == "true",
+                ("listMapKey", keys) => field.list_keys = keys.split(',').map(str::to_owned).collect(),
+                (marker, "none") => {
+                    field.markers.remove(marker);
+                }
+                (marker, value) => {
+                    field.markers.insert(marker.to_owned(), value.to_owned());
+                }
+            }
+        }
+    }
+    Ok(())
+}
