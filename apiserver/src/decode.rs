@@ -1,6 +1,6 @@
 //! From a request's body to an object: decoding, field validation, version checks, defaults.
 
-use crate::negotiate::{self, Format};
+use crate::negotiate::{self, Input};
 use crate::params::FieldValidation;
 use crate::registry::Call;
 use crate::request::Incoming;
@@ -63,7 +63,7 @@ impl Expected<'_> {
 fn body(
     call: &Call<'_>,
     bytes: &[u8],
-    format: Format,
+    format: Input,
     expected: &Expected,
     validation: FieldValidation,
 ) -> Result<Value, ApiError> {
@@ -71,10 +71,11 @@ fn body(
     accept(call, decoded, expected, validation)
 }
 
-fn decode(bytes: &[u8], format: Format, ty: TypeRef<'_>) -> Result<Decoded, codec::DecodeError> {
+fn decode(bytes: &[u8], format: Input, ty: TypeRef<'_>) -> Result<Decoded, codec::DecodeError> {
     match format {
-        Format::Json => codec::json::decode(bytes, ty),
-        Format::Yaml => codec::yaml::decode(bytes, ty),
+        Input::Json => codec::json::decode(bytes, ty),
+        Input::Yaml => codec::yaml::decode(bytes, ty),
+        Input::Protobuf => codec::protobuf::decode(bytes, ty),
     }
 }
 
@@ -142,7 +143,7 @@ pub fn checked(call: &Call<'_>, patched: Value, validation: FieldValidation) -> 
 }
 
 /// The body of a deletion.
-pub fn delete_options(bytes: &[u8], format: Format) -> Result<Value, ApiError> {
+pub fn delete_options(bytes: &[u8], format: Input) -> Result<Value, ApiError> {
     let ty = Schema::builtin().get(DELETE_OPTIONS).ok_or_else(|| ApiError::internal("no schema of DeleteOptions"))?;
     let decoded = decode(bytes, format, ty).map_err(|why| ApiError::bad_request(why.to_string()))?;
     let kind = document::get_str(&decoded.value, "kind");

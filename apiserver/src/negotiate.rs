@@ -4,7 +4,7 @@ use crate::table::IncludeObject;
 use api::status::ApiError;
 use http::HeaderMap;
 
-/// How bytes are encoded.
+/// How an answer is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     Json,
@@ -18,6 +18,15 @@ impl Format {
             Format::Yaml => "application/yaml",
         }
     }
+}
+
+/// How a request's body is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    Json,
+    Yaml,
+    /// Upstream's protobuf envelope; client-go's typed clients send it.
+    Protobuf,
 }
 
 /// What an object is turned into before it is encoded.
@@ -47,7 +56,7 @@ pub const JSON: Output =
 /// The types that can be written, as the 406 lists them.
 const WRITABLE: &str = "application/json, application/yaml";
 /// The types that can be read, as the 415 lists them.
-const READABLE: &str = "application/json, application/yaml";
+const READABLE: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
 /// Picks the first acceptable of the client's media types. Quality values are ignored, as upstream's clients list
 /// types in their order of preference.
@@ -89,10 +98,11 @@ fn output_clause(clause: &str, transforms: bool) -> Option<Output> {
 }
 
 /// The form of a request's body. No content type means JSON.
-pub fn input(headers: &HeaderMap) -> Result<Format, ApiError> {
+pub fn input(headers: &HeaderMap) -> Result<Input, ApiError> {
     match media_type(headers) {
-        "" | "application/json" => Ok(Format::Json),
-        "application/yaml" => Ok(Format::Yaml),
+        "" | "application/json" => Ok(Input::Json),
+        "application/yaml" => Ok(Input::Yaml),
+        "application/vnd.kubernetes.protobuf" => Ok(Input::Protobuf),
         _ => Err(ApiError::unsupported_media_type(READABLE)),
     }
 }

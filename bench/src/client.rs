@@ -35,7 +35,8 @@ pub struct Endpoint {
 impl Endpoint {
     /// Reads the current context of a kubeconfig: client certificate or bearer token (no exec plugins).
     pub async fn open(kubeconfig: &Path) -> Result<Self> {
-        let file = Kubeconfig::read_from(kubeconfig).with_context(|| format!("cannot read {}", kubeconfig.display()))?;
+        let file =
+            Kubeconfig::read_from(kubeconfig).with_context(|| format!("cannot read {}", kubeconfig.display()))?;
         let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
         let host = config.cluster_url.host().context("the kubeconfig's server has no host")?.to_owned();
         let port = config.cluster_url.port_u16().unwrap_or(443);

@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn events_split_anywhere_are_counted_once() {
-        let stream = b"{\"type\":\"ADDED\",\"object\":{}}\n{\"type\":\"MODIFIED\",\"object\":{}}\n{\"type\":\"ERROR\"}\n";
+        let stream =
+            b"{\"type\":\"ADDED\",\"object\":{}}\n{\"type\":\"MODIFIED\",\"object\":{}}\n{\"type\":\"ERROR\"}\n";
         for size in 1..stream.len() {
             let mut lines = Lines::default();
             stream.chunks(size).for_each(|piece| lines.feed(piece));

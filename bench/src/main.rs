@@ -78,16 +78,15 @@ async fn main() -> Result<()> {
     let machine = machine(&arguments.scratch)?;
     eprintln!("{machine}");
 
-    let coracle = |store| Target::Coracle {
-        binary: arguments.binary.clone(),
-        scratch: arguments.scratch.clone(),
-        store,
-    };
+    let coracle =
+        |store| Target::Coracle { binary: arguments.binary.clone(), scratch: arguments.scratch.clone(), store };
     let mut targets = vec![coracle("embedded"), coracle("memory")];
-    targets.extend(arguments.reference.clone().map(|kubeconfig| Target::Reference {
-        kubeconfig,
-        pids: arguments.reference_pids.clone(),
-    }));
+    targets.extend(
+        arguments
+            .reference
+            .clone()
+            .map(|kubeconfig| Target::Reference { kubeconfig, pids: arguments.reference_pids.clone() }),
+    );
     let mut report = Report::new(COLUMNS[..targets.len()].to_vec());
     let mut failed = 0;
     for group in Group::value_variants() {

@@ -39,9 +39,8 @@ impl Processes {
             let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
             Some(fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?)
         })?;
-        let written = self.sum(|pid| {
-            Some(number(&fs::read_to_string(format!("/proc/{pid}/io")).ok()?, "write_bytes:")? as f64)
-        })?;
+        let written =
+            self.sum(|pid| Some(number(&fs::read_to_string(format!("/proc/{pid}/io")).ok()?, "write_bytes:")? as f64))?;
         Some(Usage { cpu: Duration::from_secs_f64(ticks / 100.0), written: written as u64 })
     }
 

@@ -227,7 +227,7 @@ impl Client {
         options: &DeleteOptions,
     ) -> Result<Deleted> {
         let path = object(resource, namespace, name, "");
-        self.call(Method::DELETE, &path, JSON, encode(JSON, options)?).await
+        self.call(Method::DELETE, &path, JSON, encode(JSON, &Typed::new(options))?).await
     }
 
     pub async fn delete_collection(
@@ -236,7 +236,7 @@ impl Client {
         namespace: &str,
         options: &DeleteOptions,
     ) -> Result<serde::de::IgnoredAny> {
-        self.call(Method::DELETE, &resource.path(namespace), JSON, encode(JSON, options)?).await
+        self.call(Method::DELETE, &resource.path(namespace), JSON, encode(JSON, &Typed::new(options))?).await
     }
 
     /// Reads the object, lets `change` edit it and writes it back, again after each conflict, at most five times.
@@ -331,6 +331,22 @@ impl Client {
             Status { code: code.as_u16(), message: text, reason: code.to_string(), ..Status::default() }
         });
         Err(Error::Api(status.boxed()))
+    }
+}
+
+/// Delete options with the type that they have on the wire.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Typed<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    #[serde(flatten)]
+    options: &'a DeleteOptions,
+}
+
+impl Typed<'_> {
+    fn new(options: &DeleteOptions) -> Typed<'_> {
+        Typed { api_version: "v1", kind: "DeleteOptions", options }
     }
 }
 

@@ -84,7 +84,7 @@ pub struct Builder<T> {
 /// Items a page of the first list.
 const PAGE: u32 = 500;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// A watch that ends sooner than this without an event counts as a failure.
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 /// How often in a row a watch may find the server overloaded or away, before the list is read again.

@@ -51,7 +51,9 @@ impl Cluster {
 pub fn client(kubeconfig: &Kubeconfig, runtime: &Handle) -> Result<kube::Client> {
     let _inside = runtime.enter();
     let options = KubeConfigOptions::default();
-    let config = runtime.block_on(kube::Config::from_custom_kubeconfig(kubeconfig.clone(), &options))?;
+    let mut config = runtime.block_on(kube::Config::from_custom_kubeconfig(kubeconfig.clone(), &options))?;
+    // The first answer counts.
+    config.default_retry = false;
     Ok(kube::Client::try_from(config)?)
 }
 
@@ -154,7 +156,11 @@ impl<'a> Context<'a> {
 
     /// Exit code 0 or not, and all that was printed.
     pub fn kubectl_tries(&self, line: &str) -> Result<(bool, String)> {
-        let output = self.output(line, "", &[])?;
+        self.kubectl_tries_with_env(line, &[])
+    }
+
+    pub fn kubectl_tries_with_env(&self, line: &str, variables: &[(&str, &str)]) -> Result<(bool, String)> {
+        let output = self.output(line, "", variables)?;
         Ok((output.status.success(), text(&output.stdout) + &text(&output.stderr)))
     }
 

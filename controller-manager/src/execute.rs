@@ -59,7 +59,11 @@ impl Executor {
                 Query::List(resource, namespace) => {
                     let options = ListOptions { limit: LISTED, metadata_only: true, ..ListOptions::default() };
                     let page = self.client.list::<PartialObject>(*resource, namespace, &options).await;
-                    page.map(|page| page.items.into_iter().map(|o| o.metadata).collect())
+                    match page {
+                        // A resource that is not served holds nothing.
+                        Err(error) if client::is_not_found(&error) => Ok(Vec::new()),
+                        page => page.map(|page| page.items.into_iter().map(|o| o.metadata).collect()),
+                    }
                 }
             };
             let answer = found.map_or_else(|error| Answer::Failed(message(&error)), Answer::Found);
@@ -123,7 +127,7 @@ impl Executor {
     async fn send(&self, action: Action) -> (Report, client::Result<(Effect, String)>) {
         match action {
             Action::Event(event) => {
-                self.recorder.event(event);
+                self.recorder.event(*event);
                 (Report::default(), Ok((Effect::None, String::new())))
             }
             Action::Create { resource, namespace, body, mut report } => {
@@ -165,6 +169,7 @@ impl Executor {
 /// As much of an answer as is needed.
 #[derive(Deserialize)]
 struct Written {
+    #[serde(default)]
     metadata: Meta,
 }
 

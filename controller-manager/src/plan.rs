@@ -49,7 +49,7 @@ pub enum Action {
         namespace: String,
         options: DeleteOptions,
     },
-    Event(Event),
+    Event(Box<Event>),
 }
 
 /// Events about an action's outcome. In their notes `{name}` stands for the object's name and `{error}` for the failure.
@@ -60,6 +60,10 @@ pub struct Report {
 }
 
 impl Action {
+    pub fn event(event: Event) -> Action {
+        Action::Event(Box::new(event))
+    }
+
     pub fn create(resource: Resource, namespace: &str, body: Value) -> Action {
         Action::Create { resource, namespace: namespace.to_owned(), body, report: Report::default() }
     }

@@ -174,40 +174,55 @@ mod tests {
     use super::*;
     use component::metrics::{Metrics, Workqueues};
     use component::resource::PODS;
+    use futures::FutureExt;
 
     fn queue() -> Queue {
         Queue::new(Workqueues::new(&Metrics::default()).queue("test"))
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn an_item_has_one_worker_at_a_time() {
-        let queue = queue();
-        let item = Item::new(PODS, "n", "a");
-        queue.add(item.clone());
-        queue.add(item.clone());
-        assert_eq!(queue.next().await, item);
-        queue.add(item.clone());
-        let none = tokio::time::timeout(Duration::from_secs(1), queue.next()).await;
-        assert!(none.is_err(), "it is being worked on");
-        queue.done(&item, false);
-        assert_eq!(queue.next().await, item);
+    /// The next item, if it can be worked on without waiting.
+    fn ready(queue: &Queue) -> Option<Item> {
+        queue.next().now_or_never()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn failures_wait_longer_each_time_and_the_shortest_wait_counts() {
+    #[test]
+    fn an_item_has_one_worker_at_a_time() {
         let queue = queue();
         let item = Item::new(PODS, "n", "a");
+        queue.add(item.clone());
+        queue.add(item.clone());
+        assert_eq!(ready(&queue), Some(item.clone()));
+        queue.add(item.clone());
+        assert_eq!(ready(&queue), None, "it is being worked on");
+        queue.done(&item, false);
+        assert_eq!(ready(&queue), Some(item.clone()));
+        queue.done(&item, false);
+        assert_eq!(ready(&queue), None);
+    }
+
+    #[test]
+    fn the_shortest_wait_counts() {
+        let queue = queue();
+        let item = Item::new(PODS, "n", "a");
+        let start = Instant::now();
         queue.add_after(item.clone(), Duration::from_secs(60));
         queue.add_after(item.clone(), Duration::from_secs(5));
-        let start = Instant::now();
-        assert_eq!(queue.next().await, item);
-        assert_eq!(start.elapsed().as_secs(), 5);
-        for expected in [5, 10, 20] {
-            queue.done(&item, true);
-            let failed = Instant::now();
-            queue.next().await;
-            assert!(failed.elapsed().as_millis() >= expected && failed.elapsed().as_millis() < expected + 3);
-        }
+        let promote = |seconds| queue.0.promote(&mut queue.0.state.lock(), start + Duration::from_secs(seconds));
+        assert!(promote(4).is_some_and(|next| next < start + Duration::from_secs(6)));
+        assert_eq!(promote(6), None, "the longer wait is void");
+        assert_eq!(queue.0.state.lock().ready.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn failures_wait_longer_each_time() {
+        assert_eq!([1, 2, 3].map(|failures| retry_wait(failures).as_millis()), [5, 10, 20]);
         assert_eq!(retry_wait(60), LONGEST_RETRY);
+        let queue = queue();
+        let item = Item::new(PODS, "n", "a");
+        queue.add(item.clone());
+        assert!(ready(&queue).is_some());
+        queue.done(&item, true);
+        assert_eq!(ready(&queue), None);
+        assert!(queue.0.state.lock().earliest.contains_key(&item));
     }
 }

@@ -212,7 +212,7 @@ impl World {
             }
         };
         match action {
-            Action::Event(event) => self.events.push(event),
+            Action::Event(event) => self.events.push(*event),
             Action::Create { resource, namespace, mut body, report } => {
                 body["metadata"]["namespace"] = namespace.into();
                 let name = self.put(resource, body);

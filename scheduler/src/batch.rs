@@ -1,5 +1,6 @@
 //! All nodes filtered and scored for one signature, kept current by the changes of the snapshot.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -73,17 +74,11 @@ struct Place {
 
 impl Place {
     fn better(self, other: Self) -> Self {
-        match (self.count > 0, other.count > 0) {
-            (true, true) if self.score == other.score => Self { count: self.count + other.count, ..self },
-            (true, true) => {
-                if self.score > other.score {
-                    self
-                } else {
-                    other
-                }
-            }
-            (true, false) => self,
-            (false, _) => other,
+        let rank = |place: Self| (place.count > 0, place.score);
+        match rank(self).cmp(&rank(other)) {
+            Ordering::Equal => Self { count: self.count + other.count, ..self },
+            Ordering::Greater => self,
+            Ordering::Less => other,
         }
     }
 }

@@ -171,15 +171,14 @@ fn an_unchanged_cluster_fails_a_signature_once() {
 
 #[test]
 fn a_batch_chooses_evenly_among_equals() {
-    let mut snapshot = cluster((0..20).map(|i| node(&format!("n{i}"), "32", json!({}))));
-    // So small that twenty of them do not move a node's score.
-    let small = pod(json!({"containers": [{"resources": {"requests": {"cpu": "1m", "memory": "1"}}}]}));
+    let snapshot = cluster((0..20).map(|i| node(&format!("n{i}"), if i < 10 { "32" } else { "1" }, json!({}))));
+    let wanting = pod(cpu("1"));
     let mut cycle = Cycle::new(0, 3);
-    for _ in 0..200 {
-        let slot = cycle.schedule(&small, &snapshot).unwrap();
-        let name = snapshot.node(slot).node.name.clone();
-        snapshot.add_pod(&name, &small.requirements, 0);
+    let mut chosen: BTreeMap<String, u32> = BTreeMap::new();
+    for _ in 0..1000 {
+        let slot = cycle.schedule(&wanting, &snapshot).unwrap();
+        *chosen.entry(snapshot.node(slot).node.name.clone()).or_default() += 1;
     }
-    let counts: Vec<_> = snapshot.nodes().iter().map(|slot| snapshot.node(*slot).pods).collect();
-    assert!(counts.iter().all(|count| (2..=22).contains(count)), "{counts:?}");
+    assert_eq!(chosen.len(), 10, "the small nodes are worse");
+    assert!(chosen.values().all(|count| (60..=140).contains(count)), "{chosen:?}");
 }

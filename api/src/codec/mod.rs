@@ -5,6 +5,7 @@
 
 pub mod json;
 mod keys;
+pub mod protobuf;
 mod visit;
 pub mod yaml;
 
@@ -51,6 +52,8 @@ pub fn strict_error(problems: &[Problem]) -> String {
 pub enum DecodeError {
     /// Not JSON or YAML; the parser's words.
     Syntax(String),
+    /// Not protobuf in Kubernetes' envelope, in Go's words.
+    Envelope(String),
     /// A value of the wrong type, in Go's words.
     Type(String),
 }
@@ -59,7 +62,7 @@ impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DecodeError::Syntax(why) => write!(f, "couldn't get version/kind; json parse error: {why}"),
-            DecodeError::Type(why) => f.write_str(why),
+            DecodeError::Envelope(why) | DecodeError::Type(why) => f.write_str(why),
         }
     }
 }
@@ -73,7 +76,7 @@ impl DecodeError {
                 let version = quote(version);
                 ApiError::bad_request(format!("{kind} in version {version} cannot be handled as a {kind}: {why}"))
             }
-            DecodeError::Syntax(_) => {
+            DecodeError::Syntax(_) | DecodeError::Envelope(_) => {
                 let summary = summarize(body);
                 let what = "the object provided is unrecognized (must be of type";
                 ApiError::bad_request(format!("{what} {kind}): {self} ({summary})"))

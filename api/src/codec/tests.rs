@@ -180,6 +180,9 @@ fn defaults_and_zeros_are_filled_in() {
     let mut pod = json!({"spec": {"containers": [{"name": "a", "ports": [{"containerPort": 1}]}]}});
     default(&mut pod, ty("core.v1.Pod"));
     assert_eq!(pod["spec"]["containers"][0]["ports"][0]["protocol"], "TCP");
+    let mut pulls = json!({"imagePullSecrets": [{}]});
+    default(&mut pulls, ty("core.v1.ServiceAccount"));
+    assert_eq!(pulls, json!({"imagePullSecrets": [{}]}));
     let mut deployment = json!({"metadata": {}, "spec": {"template": {"spec": {"containers": []}}}});
     fill(&mut deployment, ty("apps.v1.Deployment"));
     let spec = json!({"strategy": {}, "template": {"metadata": {}, "spec": {"containers": []}}});

@@ -292,7 +292,7 @@ impl<'a, 's> Node<'a, 's> {
 }
 
 /// A zero value that upstream's type cannot tell from absence.
-fn is_omitted(field: &Field, value: &Value) -> bool {
+pub(super) fn is_omitted(field: &Field, value: &Value) -> bool {
     field.presence == Presence::Omit
         && match value {
             Value::String(s) => s.is_empty(),

@@ -8,7 +8,9 @@ use serde_json::Value;
 pub fn default(value: &mut Value, ty: TypeRef<'_>) {
     walk(value, ty, &mut |value, ty| {
         for field in &ty.ty.fields {
+            // `+default=""` of a field that Go omits when empty says nothing.
             if let Some(default) = &field.default
+                && (field.presence != Presence::Omit || *default != field.ty.zero())
                 && let Some(map) = value.as_object_mut()
                 && map.get(&*field.name).is_none_or(Value::is_null)
             {

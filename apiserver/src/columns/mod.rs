@@ -4,6 +4,7 @@
 
 mod batch;
 mod cluster;
+#[rustfmt::skip]
 mod definitions;
 mod network;
 mod policy;

@@ -313,7 +313,10 @@ mod tests {
         let details: Vec<&str> = errors.0.iter().map(|e| e.detail.as_str()).collect();
         assert_eq!(
             details,
-            ["updates may not add a condition of type \"Approved\"", "updates may not remove a condition of type \"Approved\""]
+            [
+                "updates may not add a condition of type \"Approved\"",
+                "updates may not remove a condition of type \"Approved\""
+            ]
         );
     }
 }

@@ -32,10 +32,10 @@ impl Rules for CsiNode {
             let keys: Vec<&str> = texts(driver, "topologyKeys").collect();
             for (i, key) in keys.iter().enumerate() {
                 if key.is_empty() {
-                    errors.required(&path, "");
+                    errors.required(path, "");
                 }
                 if keys[..i].contains(key) {
-                    errors.duplicate(&path, *key);
+                    errors.duplicate(path, *key);
                 }
                 invalid_each(errors, &path, key, names::qualified_name(key));
             }
@@ -174,9 +174,7 @@ mod tests {
 
     #[test]
     fn drivers_stay_as_they_registered() {
-        let node = |id: &str, count: i64| {
-            json!({"spec": {"drivers": [{"name": "d.io", "nodeID": id, "allocatable": {"count": count}}]}})
-        };
+        let node = |id: &str, count: i64| json!({"spec": {"drivers": [{"name": "d.io", "nodeID": id, "allocatable": {"count": count}}]}});
         let mut errors = Errors::new();
         CsiNode.validate(&node("a", 1), &mut errors);
         CsiNode.validate_update(&node("a", 2), &node("a", 1), &mut errors);

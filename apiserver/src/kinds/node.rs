@@ -113,7 +113,7 @@ fn validate_taints(node: &Value, errors: &mut Errors) {
         }
         let key = |taint| (text(taint, "key"), text(taint, "effect"));
         if taints[..i].iter().any(|other| key(other) == key(taint)) {
-            errors.duplicate(&path, taint.clone());
+            errors.duplicate(path, taint.clone());
             if let Some(error) = errors.0.last_mut() {
                 error.detail = "taints must be unique by key and effect pair".to_owned();
             }

@@ -1,7 +1,7 @@
 //! PersistentVolume.
 
 use super::csi_driver::validate_driver_name;
-use super::path::{Path, child, has, list, one_of, opt_text, shown, text, texts, invalid_each};
+use super::path::{Path, child, has, invalid_each, list, one_of, opt_text, shown, text, texts};
 use super::pod::{quantity, validate_node_selector};
 use super::{Context, Rules, diff, equality};
 use api::field::Errors;

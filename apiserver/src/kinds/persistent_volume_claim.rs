@@ -108,7 +108,8 @@ fn comparable(claim: &Value, old: &Value) -> Value {
 /// `dataSource` and `dataSourceRef` say the same (KEP-1495), unless the reference is to another namespace. What
 /// `dataSource` could not name before there was the other field is dropped, as it was then.
 fn normalize_data_sources(claim: &mut Value, old: &Value) {
-    let of = |object: &Value, key: &str| document::get(object, &format!("spec.{key}")).filter(|v| v.is_object()).cloned();
+    let of =
+        |object: &Value, key: &str| document::get(object, &format!("spec.{key}")).filter(|v| v.is_object()).cloned();
     let in_use = of(old, "dataSource").is_some() || of(old, "dataSourceRef").is_some();
     let mut source = of(claim, "dataSource");
     let reference = of(claim, "dataSourceRef");

@@ -1,9 +1,9 @@
 //! PodDisruptionBudget.
 
+use super::Rules;
 use super::int_or_percent;
 use super::labels::validate_selector;
 use super::path::{Path, child, has, non_negative_fields, one_of, opt_text};
-use super::Rules;
 use api::Value;
 use api::field::Errors;
 
@@ -57,7 +57,10 @@ mod tests {
             errors.0.first().map_or_else(String::new, |error| error.detail.clone())
         };
         assert_eq!(first(json!({"minAvailable": "50%", "selector": {}})), "");
-        assert_eq!(first(json!({"minAvailable": 1, "maxUnavailable": 1})), "minAvailable and maxUnavailable cannot be both set");
+        assert_eq!(
+            first(json!({"minAvailable": 1, "maxUnavailable": 1})),
+            "minAvailable and maxUnavailable cannot be both set"
+        );
         assert_eq!(first(json!({"minAvailable": "101%"})), "must not be greater than 100%");
     }
 }

@@ -26,7 +26,9 @@ impl Rules for PriorityClass {
             if let Some(why) = not_a_system_class(name, value, flag(class, "globalDefault")) {
                 errors.forbidden(
                     "metadata.name",
-                    format!("priority class names with 'system-' prefix are reserved for system use only. error: {why}"),
+                    format!(
+                        "priority class names with 'system-' prefix are reserved for system use only. error: {why}"
+                    ),
                 );
             }
         } else if value > HIGHEST_USER_PRIORITY {

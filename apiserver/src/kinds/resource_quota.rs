@@ -325,7 +325,8 @@ mod tests {
 
     #[test]
     fn limits_are_ordered() {
-        let mut range = json!({"spec": {"limits": [{"type": "Container", "max": {"cpu": "2"}, "min": {"memory": "1Gi"}}]}});
+        let mut range =
+            json!({"spec": {"limits": [{"type": "Container", "max": {"cpu": "2"}, "min": {"memory": "1Gi"}}]}});
         LimitRange.default(&mut range);
         let item = &range["spec"]["limits"][0];
         assert_eq!(item["default"], json!({"cpu": "2"}));

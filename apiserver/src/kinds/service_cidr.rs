@@ -71,7 +71,6 @@ impl Rules for IpAddress {
     fn validate_name(&self, name: &str, _: bool) -> Vec<String> {
         names::canonical_ip(name)
     }
-
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ fn validate_topologies(terms: &[Value], errors: &mut Errors) {
         let path = path.at("matchLabelExpressions");
         let expressions = list(term, "matchLabelExpressions");
         if terms[..i].contains(term) {
-            errors.duplicate(&path, "");
+            errors.duplicate(path, "");
         }
         for (i, expression) in expressions.iter().enumerate() {
             let path = path.index(i);

@@ -111,7 +111,7 @@ pub(super) fn write(out: &mut String, kinds: &[&Kind], dialect: Dialect) {
     for kind in kinds {
         let base = format!("/{}/", version_path(kind.group, kind.version));
         let tag = tag(kind);
-        paths.entry(base).or_insert_with(|| json!({ "get": resources_operation(&tag, dialect) }));
+        paths.entry(base).or_insert_with(|| json!({ "get": resources_operation(kind, &tag, dialect) }));
         Writer { kind, tag, dialect, paths: &mut paths }.write();
     }
     let mut members = Members::open(out);
@@ -139,9 +139,14 @@ fn title(word: &str) -> String {
     chars.next().map(|first| first.to_ascii_uppercase().to_string() + chars.as_str()).unwrap_or_default()
 }
 
-fn resources_operation(tag: &str, dialect: Dialect) -> Value {
-    let responses = responses(&[("200", "OK")], Some(RESOURCE_LIST), dialect);
-    json!({ "description": "get available resources", "operationId": format!("get{}APIResources", title(&tag.replace('_', ""))), "responses": responses, "tags": [tag] })
+/// What the version serves: its discovery document.
+fn resources_operation(kind: &Kind, tag: &str, dialect: Dialect) -> Value {
+    json!({
+        "description": "get available resources",
+        "operationId": format!("get{}{}APIResources", camel(kind.group), title(kind.version)),
+        "responses": responses(OK, Some(RESOURCE_LIST), dialect),
+        "tags": [tag],
+    })
 }
 
 struct Writer<'a> {

@@ -154,10 +154,11 @@ fn every_version(kinds: &[&Kind], kind: &str) -> Value {
 }
 
 fn watch_event(kinds: &[&Kind], dialect: Dialect) -> Value {
-    let object = dialect.reference("io.k8s.apimachinery.pkg.runtime.RawExtension");
+    let object = json!({ "$ref": dialect.reference("io.k8s.apimachinery.pkg.runtime.RawExtension") });
+    let object = if dialect == Dialect::V3 { json!({ "allOf": [object] }) } else { object };
     json!({
         "description": "Event represents a single event to a watched resource.",
-        "properties": { "object": { "$ref": object }, "type": { "type": "string" } },
+        "properties": { "object": object, "type": { "type": "string" } },
         "required": ["type", "object"],
         "type": "object",
         "x-kubernetes-group-version-kind": every_version(kinds, "WatchEvent"),

@@ -73,15 +73,3 @@ fn the_index_points_at_the_documents() {
     assert_ne!(index["paths"]["api/v1"], index["paths"]["apis/apps/v1"]);
     assert!(group_version("nope", "v1").is_none());
 }
-#[test]
-fn scratch_dump() {
-    std::fs::create_dir_all("/tmp/gen/v3").unwrap();
-    for (group, version) in versions() {
-        let start = std::time::Instant::now();
-        let doc = group_version(group, version).unwrap();
-        println!("{group}/{version} {} bytes {:?}", doc.len(), start.elapsed());
-        let name = if group.is_empty() { format!("api__{version}") } else { format!("apis__{group}__{version}") };
-        std::fs::write(format!("/tmp/gen/v3/{name}_openapi.json"), doc).unwrap();
-    }
-    std::fs::write("/tmp/gen/v3/v2.json", v2()).unwrap();
-}

@@ -30,7 +30,8 @@ pub async fn measure(target: &Target, clients: &[usize]) -> Result<Vec<Figure>> 
     for (kind, resource, template) in kinds {
         for clients in clients {
             let rows = one_round(&bed, resource, &template, *clients, round * ROUND).await?;
-            let named = |(verb, figure): (&str, Figure)| Figure { name: format!("{verb} {kind}, {clients} clients"), ..figure };
+            let named =
+                |(verb, figure): (&str, Figure)| Figure { name: format!("{verb} {kind}, {clients} clients"), ..figure };
             figures.extend(rows.into_iter().map(named));
             round += 1;
         }
@@ -78,7 +79,8 @@ async fn one_round(
 
     let figure = |load: &Load| Figure::higher("", load.rate(), "/s").with(load.details());
     let amplification = creates.written.map(|written| written / (creates.requests().max(1) * template.len()) as f64);
-    let created = figure(&creates).with(amplification.map(|x| Detail::new("disk", x, "B/B sent")).into_iter().collect());
+    let created =
+        figure(&creates).with(amplification.map(|x| Detail::new("disk", x, "B/B sent")).into_iter().collect());
     Ok(vec![("create", created), ("get", figure(&gets)), ("update", figure(&updates))])
 }
 

@@ -19,6 +19,8 @@ const RUNS: u64 = 7;
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const LIMIT: Duration = Duration::from_secs(30);
 
+type Part = fn(&Start) -> f64;
+
 /// Milliseconds of one start.
 struct Start {
     ready: f64,
@@ -38,7 +40,7 @@ pub async fn measure(binary: &Path, scratch: &Path, store: &str) -> Result<Vec<F
     }
     let mut figures = Vec::new();
     for (label, starts) in [("first", &first), ("again", &again)] {
-        let parts: [(&str, fn(&Start) -> f64); 4] = [
+        let parts: [(&str, Part); 4] = [
             ("ready", |start| start.ready),
             ("pod bound", |start| start.bound),
             ("pod Running", |start| start.running),

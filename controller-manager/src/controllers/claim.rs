@@ -12,6 +12,9 @@ use crate::plan::{Action, Answer, Plan, Query};
 use crate::runtime::View;
 use crate::selector::LabelSelector;
 
+/// The objects of a claimant, and the patches that make them so.
+pub type Claimed<T> = (Vec<Arc<T>>, Vec<Action>);
+
 /// A controller that claims objects by its selector.
 pub struct Claimant<'a> {
     pub resource: Resource,
@@ -41,7 +44,7 @@ impl Claimant<'_> {
         children: Resource,
         store: &Store<T>,
         wanted: impl Fn(&T) -> bool,
-    ) -> Result<(Vec<Arc<T>>, Vec<Action>), Plan> {
+    ) -> Result<Claimed<T>, Box<Plan>> {
         let mut patches = Vec::new();
         let mut mine = store.by(CONTROLLER, &self.meta.uid);
         mine.retain(|child| {
@@ -71,14 +74,14 @@ impl Claimant<'_> {
         Ok((mine, patches))
     }
 
-    fn may_adopt(&self, view: &View<'_>) -> Result<bool, Plan> {
+    fn may_adopt(&self, view: &View<'_>) -> Result<bool, Box<Plan>> {
         let query = Query::Get(self.resource, self.meta.namespace.clone(), self.meta.name.clone());
         match view.answers.get(&query) {
-            None => Err(Plan::ask(vec![query])),
+            None => Err(Box::new(Plan::ask(vec![query]))),
             Some(Answer::Found(found)) => {
                 Ok(found.first().is_some_and(|live| live.uid == self.meta.uid && !live.is_terminating()))
             }
-            Some(Answer::Failed(message)) => Err(Plan { retry: Some(message.clone()), ..Plan::none() }),
+            Some(Answer::Failed(message)) => Err(Box::new(Plan { retry: Some(message.clone()), ..Plan::none() })),
         }
     }
 

@@ -94,6 +94,10 @@ pub fn reconcile(view: &View<'_>, item: &Item) -> Plan {
 
 /// An address's order and identity: the IP, then the pod's uid.
 type AddressKey = (Option<IpAddr>, String);
+/// An address, and whether it is ready.
+type Address = (Value, bool);
+/// Ports, and the addresses that offer all of them.
+type Group = (Vec<Value>, Vec<Address>);
 
 /// The addresses grouped by the ports they have in common, in a canonical order; true when there are too many.
 fn subsets(view: &View<'_>, service: &Service) -> (Vec<Value>, bool) {
@@ -106,7 +110,7 @@ fn subsets(view: &View<'_>, service: &Service) -> (Vec<Value>, bool) {
         pods.truncate(CAPACITY);
     }
     // Each port with the addresses that offer it; a headless service without ports has its addresses under none.
-    let mut by_port: BTreeMap<String, (Option<Value>, BTreeMap<AddressKey, (Value, bool)>)> = BTreeMap::new();
+    let mut by_port: BTreeMap<String, (Option<Value>, BTreeMap<AddressKey, Address>)> = BTreeMap::new();
     for pod in &pods {
         let Some(ip) = address_for(service, pod) else { continue };
         let key = (ip.parse().ok(), pod.metadata.uid.clone());
@@ -133,7 +137,7 @@ fn subsets(view: &View<'_>, service: &Service) -> (Vec<Value>, bool) {
         }
     }
     // Ports with the same addresses share a subset.
-    let mut groups: BTreeMap<Vec<(AddressKey, bool)>, (Vec<Value>, Vec<(Value, bool)>)> = BTreeMap::new();
+    let mut groups: BTreeMap<Vec<(AddressKey, bool)>, Group> = BTreeMap::new();
     for (port, addresses) in by_port.into_values() {
         let key = addresses.iter().map(|(key, (_, ready))| (key.clone(), *ready)).collect();
         let group = groups.entry(key).or_insert_with(|| (Vec::new(), addresses.into_values().collect()));

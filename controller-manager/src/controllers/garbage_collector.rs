@@ -117,7 +117,7 @@ struct Owners<'a> {
 fn collect(view: &View<'_>, resource: Resource, meta: &Meta) -> Plan {
     let owners = match classify(view, meta) {
         Ok(owners) => owners,
-        Err(plan) => return plan,
+        Err(plan) => return *plan,
     };
     let mut plan = Plan::none();
     if meta.owner_references.is_empty() {
@@ -157,7 +157,7 @@ fn collect(view: &View<'_>, resource: Resource, meta: &Meta) -> Plan {
 }
 
 /// Sorts the owners. One that the caches do not have is asked for: it may only be too new for them.
-fn classify<'a>(view: &View<'_>, meta: &'a Meta) -> Result<Owners<'a>, Plan> {
+fn classify<'a>(view: &View<'_>, meta: &'a Meta) -> Result<Owners<'a>, Box<Plan>> {
     let mut owners = Owners::default();
     let mut ask = Vec::new();
     for owner in &meta.owner_references {
@@ -187,7 +187,7 @@ fn classify<'a>(view: &View<'_>, meta: &'a Meta) -> Result<Owners<'a>, Plan> {
                 }
             }
             (None, Some(Answer::Failed(message))) => {
-                return Err(Plan { retry: Some(message.clone()), ..Plan::none() });
+                return Err(Box::new(Plan { retry: Some(message.clone()), ..Plan::none() }));
             }
             (None, None) => {
                 ask.push(query);
@@ -200,7 +200,7 @@ fn classify<'a>(view: &View<'_>, meta: &'a Meta) -> Result<Owners<'a>, Plan> {
             owners.solid += 1;
         }
     }
-    if ask.is_empty() { Ok(owners) } else { Err(Plan::ask(ask)) }
+    if ask.is_empty() { Ok(owners) } else { Err(Box::new(Plan::ask(ask))) }
 }
 
 fn orphan_dependents(view: &View<'_>, resource: Resource, meta: &Meta) -> Plan {

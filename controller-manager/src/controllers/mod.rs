@@ -30,8 +30,11 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller::new("endpoints-controller", endpoints::watch, endpoints::reconcile),
     Controller::new("endpointslice-controller", endpoint_slice::watch, endpoint_slice::reconcile),
     Controller::new("node-lifecycle-controller", node_lifecycle::watch, node_lifecycle::reconcile),
-    // One node of a zone is tainted after the other, so each decision must see the one before.
-    Controller { serial: true, ..Controller::new("node-eviction", node_lifecycle::watch, node_lifecycle::evict) },
+    // The same controller's other half: one node of a zone is tainted after the other, so each decision must see the one before.
+    Controller {
+        serial: true,
+        ..Controller::new("node-lifecycle-controller", node_lifecycle::watch, node_lifecycle::evict)
+    },
     Controller::new("taint-eviction-controller", taint_eviction::watch, taint_eviction::reconcile),
     // CIDRs come from a common stock.
     Controller { serial: true, ..Controller::new("node-ipam-controller", node_ipam::watch, node_ipam::reconcile) },

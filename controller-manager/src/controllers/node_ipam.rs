@@ -43,7 +43,7 @@ pub fn reconcile(view: &View<'_>, item: &Item) -> Plan {
     let Some(cidrs) = free.into_iter().collect::<Option<Vec<_>>>() else {
         let note = format!("Node {} status is now: CIDRNotAvailable", item.name());
         let about = (NODES, &node.metadata);
-        plan.act(Action::Event(event("cidrAllocator", about, EventType::Normal, "CIDRNotAvailable", note)));
+        plan.act(Action::event(event("cidrAllocator", about, EventType::Normal, "CIDRNotAvailable", note)));
         plan.retry = Some("no pod CIDR is free".to_owned());
         return plan;
     };

@@ -79,7 +79,7 @@ pub fn reconcile(view: &View<'_>, item: &Item) -> Plan {
         if view.remembered.is_some() {
             let gone = Meta { name: item.name().to_owned(), uid: item.name().to_owned(), ..Meta::default() };
             let note = format!("Removing Node {} from Controller", item.name());
-            plan.act(Action::Event(node_event(&gone, "RemovingNode", note)));
+            plan.act(Action::event(node_event(&gone, "RemovingNode", note)));
         }
         return plan;
     };
@@ -87,7 +87,7 @@ pub fn reconcile(view: &View<'_>, item: &Item) -> Plan {
     plan.remember = view.remembered.or(Some(view.now));
     if view.remembered.is_none() {
         let note = format!("Registered Node {} in Controller", item.name());
-        plan.act(Action::Event(node_event(&node.metadata, "RegisteredNode", note)));
+        plan.act(Action::event(node_event(&node.metadata, "RegisteredNode", note)));
     }
     check_heartbeat(view, &node, &mut plan);
     copy_labels(&node, &mut plan);

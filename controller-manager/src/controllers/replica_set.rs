@@ -81,7 +81,7 @@ pub fn reconcile(view: &View<'_>, item: &Item) -> Plan {
     let claimant = Claimant { resource: item.resource, meta: &set.metadata, selector: &set.spec.selector };
     let (pods, patches) = match claimant.claim(view, PODS, &view.stores.pods, Pod::is_active) {
         Ok(claimed) => claimed,
-        Err(plan) => return plan,
+        Err(plan) => return *plan,
     };
     let mut plan = Plan::none();
     plan.each(patches);

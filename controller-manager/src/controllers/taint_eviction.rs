@@ -89,7 +89,7 @@ pub fn reconcile(view: &View<'_>, item: &Item) -> Plan {
     let stay = if taints.is_empty() { Stay::Forever } else { stay(&pod.spec.tolerations, &taints) };
     let Stay::For(stay) = stay else {
         if view.remembered.is_some() {
-            plan.act(Action::Event(say(item, format!("Cancelling deletion of Pod {}", item.key))));
+            plan.act(Action::event(say(item, format!("Cancelling deletion of Pod {}", item.key))));
         }
         return plan;
     };
@@ -101,7 +101,7 @@ pub fn reconcile(view: &View<'_>, item: &Item) -> Plan {
         plan.again_after(stay - passed);
         return plan;
     }
-    plan.act(Action::Event(say(item, format!("Marking for deletion Pod {}", item.key))));
+    plan.act(Action::event(say(item, format!("Marking for deletion Pod {}", item.key))));
     plan.act(disruption_target(
         &pod,
         view.now,

@@ -1,5 +1,6 @@
 //! `coracle server` and `coracle apiserver`.
 
+use super::client::ControllerFlags;
 use super::{shown, told_to_stop};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -16,9 +17,8 @@ pub struct ServerFlags {
     /// Simulated nodes to run in this process; pods on them run in name only
     #[arg(long, value_name = "N", default_value_t = 0)]
     hollow_nodes: usize,
-    /// Addresses of pods; each node gets a part
-    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
-    cluster_cidr: IpNet,
+    #[command(flatten)]
+    controllers: ControllerFlags,
 }
 
 #[derive(Args)]
@@ -97,8 +97,7 @@ impl ApiserverFlags {
 /// Runs the whole control plane until it is told to stop.
 pub async fn server(flags: ServerFlags) -> anyhow::Result<()> {
     let mut builder = flags.api.builder().hollow_nodes(flags.hollow_nodes);
-    builder.controllers.cluster_cidr = vec![flags.cluster_cidr];
-    builder.controllers.service_cluster_ip_range = vec![flags.api.service_cluster_ip_range];
+    builder.controllers = flags.controllers.options(flags.api.service_cluster_ip_range);
     let cluster = builder.start().await?;
     let kubeconfig = write_kubeconfig(&cluster, &flags.api.data_dir, "admin.kubeconfig", Identity::Admin)?;
     println!("Coracle is ready at {} (Kubernetes v1.36).", cluster.url());

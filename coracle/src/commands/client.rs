@@ -10,6 +10,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use pki::Pki;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Args)]
@@ -30,15 +31,46 @@ pub struct ControllerManagerFlags {
     /// Work only while holding the lease `kube-system/kube-controller-manager`, so that several can run
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     leader_elect: bool,
-    /// Addresses of pods; each node gets a part
-    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
-    cluster_cidr: IpNet,
+    #[command(flatten)]
+    controllers: ControllerFlags,
     /// Addresses of Services
     #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12")]
     service_cluster_ip_range: IpNet,
     /// CA that pods are given to verify the API server; by default the kubeconfig's
     #[arg(long, value_name = "FILE")]
     root_ca_file: Option<PathBuf>,
+}
+
+/// What the controllers are told, in one process with the API server or alone.
+#[derive(Args)]
+pub struct ControllerFlags {
+    /// Addresses of pods; each node gets a part
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
+    cluster_cidr: IpNet,
+    /// A node that did not report for this long is not ready
+    #[arg(long, value_name = "DURATION", default_value = "50s", value_parser = duration)]
+    node_monitor_grace_period: Duration,
+    /// Nodes a second whose pods may be evicted because they failed, of one zone
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.1)]
+    node_eviction_rate: f64,
+}
+
+impl ControllerFlags {
+    pub fn options(&self, service_cluster_ip_range: IpNet) -> controller_manager::Options {
+        controller_manager::Options {
+            cluster_cidr: vec![self.cluster_cidr],
+            service_cluster_ip_range: vec![service_cluster_ip_range],
+            node_monitor_grace_period: self.node_monitor_grace_period,
+            node_eviction_rate: self.node_eviction_rate,
+            ..controller_manager::Options::default()
+        }
+    }
+}
+
+/// A duration in Go's notation.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = api::time::parse_duration(text).map_err(|why| format!("{why}; say for example 40s or 1m30s"))?;
+    Duration::try_from(parsed).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
 #[derive(Args)]
@@ -68,12 +100,7 @@ pub async fn controller_manager(flags: ControllerManagerFlags) -> anyhow::Result
         Some(file) => std::fs::read_to_string(file).with_context(|| file.display().to_string())?,
         None => ca,
     };
-    let options = controller_manager::Options {
-        cluster_cidr: vec![flags.cluster_cidr],
-        service_cluster_ip_range: vec![flags.service_cluster_ip_range],
-        root_ca,
-        ..controller_manager::Options::default()
-    };
+    let options = controller_manager::Options { root_ca, ..flags.controllers.options(flags.service_cluster_ip_range) };
     lead("kube-controller-manager", flags.leader_elect, client, move |client, stop| {
         controller_manager::run(client, options.clone(), stop)
     })

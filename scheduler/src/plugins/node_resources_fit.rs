@@ -15,7 +15,7 @@ impl Plugin for NodeResourcesFit {
     fn filter(&self, wants: &Requirements, node: &NodeInfo) -> Result<(), Rejection> {
         let mut lacking = Lacking::default();
         lacking.check(1, node.pods, node.node.allocatable.pods, || "Too many pods".into());
-        // Pods cannot grow a node's limit; yet upstream counts a full node as resolvable even when it allows none.
+        // As upstream: a node without room for one more pod counts as resolvable, even one that allows none.
         lacking.unresolvable = false;
         let (wanted, used, allocatable) = (&wants.requests, &node.requested, &node.node.allocatable);
         lacking.check(wanted.milli_cpu, used.milli_cpu, allocatable.milli_cpu, || "Insufficient cpu".into());

@@ -63,6 +63,14 @@ fn generate() -> Result<[(PathBuf, String); 2]> {
     let mut types = openapi::read(&sources.openapi.join("src/v1_36"))?;
     protobuf::read(&sources.protobuf.join("src"), &mut types)?;
     overlay::apply(&std::fs::read_to_string(root.join("api/schema/overlay.txt"))?, &mut types)?;
+    for (name, ty) in &types {
+        for (key, field) in &ty.fields {
+            let target = field.ty.split_once('@').map(|(_, target)| target);
+            if let Some(target) = target.filter(|target| !types.contains_key(*target)) {
+                bail!("{name}.{key} refers to {target}, which is not in the table");
+            }
+        }
+    }
     Ok([
         (root.join("api/schema/table.txt"), render::table(&types)),
         (root.join("api/schema/descriptions.txt"), render::descriptions(&types)),

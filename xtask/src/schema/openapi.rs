@@ -81,6 +81,10 @@ fn is_ga(name: &str) -> bool {
 
 fn read_struct(item: &Item, text: &str) -> Option<Type> {
     let Item::Struct(item) = item else { return None };
+    if item.ident == "CustomResourceSubresourceStatus" {
+        // An empty struct in Go; k8s-openapi takes any JSON for it.
+        return Some(Type { description: paragraphs(&docs(&item.attrs)), ..Type::default() });
+    }
     let syn::Fields::Named(named) = &item.fields else { return None };
     let keys: HashMap<&str, &str> = text.lines().filter_map(json_key).collect();
     let mut ty = Type { description: paragraphs(&docs(&item.attrs)), ..Type::default() };
@@ -91,7 +95,8 @@ fn read_struct(item: &Item, text: &str) -> Option<Type> {
         let read = Field {
             description: paragraphs(&docs(&field.attrs)),
             ty: notation,
-            required: !optional,
+            // k8s-openapi has no optional metadata; upstream requires it nowhere.
+            required: !optional && key != &"metadata",
             presence: if optional { '?' } else { '0' },
             ..Field::default()
         };
@@ -108,7 +113,12 @@ fn json_key(line: &str) -> Option<(&str, &str)> {
 
 /// Doc lines as one text: wrapped lines were joined upstream already, so each line is a paragraph.
 fn paragraphs(lines: &[String]) -> String {
-    lines.join("\n").trim().to_owned()
+    let mut text = lines.join("\n").trim().to_owned();
+    // What rustdoc would take for markup is escaped there.
+    for mark in ["[", "]", "<", ">", "*", "_", "`"] {
+        text = text.replace(&format!("\\{mark}"), mark);
+    }
+    text
 }
 
 fn resource_constants(file: &syn::File) -> HashMap<String, String> {

@@ -3,6 +3,7 @@
 //! Cluster IPs and node ports come from [`allocate`], which the registry asks before the rules here run.
 
 pub mod allocate;
+mod families;
 mod validate;
 
 use super::path::{child, has, int, list, opt_text, text};

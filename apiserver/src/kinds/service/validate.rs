@@ -74,7 +74,7 @@ fn by_type(service: &Value, errors: &mut Errors) {
             let path = SPEC.at("externalName");
             let name = text(spec, "externalName");
             match name.strip_suffix('.').unwrap_or(name) {
-                "" => errors.required(&path, ""),
+                "" => errors.required(path, ""),
                 name => invalid_each(errors, &path, name, names::dns1123_subdomain(name)),
             }
         }
@@ -121,10 +121,10 @@ fn affinity(spec: &Value, errors: &mut Errors) {
     let path = SPEC.at("sessionAffinityConfig");
     match affinity {
         "None" if has(spec, "sessionAffinityConfig") => {
-            errors.forbidden(&path, "must not be set when session affinity is None");
+            errors.forbidden(path, "must not be set when session affinity is None");
         }
         "ClientIP" => match descend(spec, &["sessionAffinityConfig", "clientIP", "timeoutSeconds"]) {
-            None => errors.required(&path, "when session affinity type is ClientIP"),
+            None => errors.required(path, "when session affinity type is ClientIP"),
             Some(timeout) if !(1..=86400).contains(&timeout.as_i64().unwrap_or_default()) => {
                 let path = path.at("clientIP.timeoutSeconds");
                 errors.invalid(path, timeout.clone(), "must be greater than 0 and less than 86400");
@@ -145,10 +145,10 @@ pub fn cluster_ips(service: &Value, errors: &mut Errors) {
     let ips: Vec<&str> = texts(spec, "clusterIPs").collect();
     let families: Vec<&str> = texts(spec, "ipFamilies").collect();
     match (text(spec, "clusterIP"), ips.first()) {
-        ("", Some(_)) => errors.invalid(&path, json!(ips), "must be empty when `clusterIP` is not specified"),
+        ("", Some(_)) => errors.invalid(path, json!(ips), "must be empty when `clusterIP` is not specified"),
         ("", None) => {}
-        (_, None) => errors.required(&path, ""),
-        (ip, Some(first)) if *first != ip => errors.invalid(&path, json!(ips), "first value must match `clusterIP`"),
+        (_, None) => errors.required(path, ""),
+        (ip, Some(first)) if *first != ip => errors.invalid(path, json!(ips), "first value must match `clusterIP`"),
         _ => {}
     }
     for (i, family) in families.iter().enumerate() {
@@ -168,7 +168,7 @@ pub fn cluster_ips(service: &Value, errors: &mut Errors) {
         if i == 0 && *ip == "None" {
             if ips.len() > 1 {
                 wrong = true;
-                errors.invalid(&path, json!(ips), "'None' must be the first and only value");
+                errors.invalid(path, json!(ips), "'None' must be the first and only value");
             }
             continue;
         }
@@ -178,13 +178,13 @@ pub fn cluster_ips(service: &Value, errors: &mut Errors) {
         }
     }
     if ips.len() > 2 {
-        errors.invalid(&path, json!(ips), "may only hold up to 2 values");
+        errors.invalid(path, json!(ips), "may only hold up to 2 values");
     }
     if wrong {
         return;
     }
     if addresses.len() > 1 && !(addresses.iter().any(IpAddr::is_ipv4) && addresses.iter().any(IpAddr::is_ipv6)) {
-        errors.invalid(&path, json!(ips), "may specify no more than one IP for each IP family");
+        errors.invalid(path, json!(ips), "may specify no more than one IP for each IP family");
     }
     for (i, (ip, family)) in addresses.iter().zip(&families).enumerate() {
         if (*family == "IPv4" && ip.is_ipv6()) || (*family == "IPv6" && ip.is_ipv4()) {
@@ -229,7 +229,7 @@ fn source_ranges(service: &Value, errors: &mut Errors) {
         // The capital letter is upstream's.
         let path = SPEC.at("LoadBalancerSourceRanges");
         if !is_balanced {
-            errors.forbidden(&path, ONLY_BALANCED);
+            errors.forbidden(path, ONLY_BALANCED);
         }
         for (i, range) in ranges.iter().enumerate() {
             validate_cidr(errors, &path.index(i), range.as_str().unwrap_or_default().trim());
@@ -238,7 +238,7 @@ fn source_ranges(service: &Value, errors: &mut Errors) {
         let metadata = Path::root("metadata.annotations");
         let path = metadata.key(ANNOTATION);
         if !is_balanced {
-            errors.forbidden(&path, ONLY_BALANCED);
+            errors.forbidden(path, ONLY_BALANCED);
         }
         for range in ranges.split(',').map(str::trim).filter(|_| !ranges.trim().is_empty()) {
             validate_cidr(errors, &path, range);
@@ -257,7 +257,7 @@ fn balancer_fields(service: &Value, errors: &mut Errors) {
     let path = SPEC.at("loadBalancerClass");
     match opt_text(spec, "loadBalancerClass") {
         Some(class) if is_balanced => invalid_each(errors, &path, class, names::qualified_name(class)),
-        Some(_) => errors.forbidden(&path, ONLY_BALANCED),
+        Some(_) => errors.forbidden(path, ONLY_BALANCED),
         None => {}
     }
 }
@@ -269,22 +269,22 @@ fn traffic_policies(service: &Value, errors: &mut Errors) {
     if is_externally_accessible(service) {
         required_one_of(errors, &path, external, &["Cluster", "Local"]);
     } else if !external.is_empty() {
-        errors.invalid(&path, external, "may only be set for externally-accessible services");
+        errors.invalid(path, external, "may only be set for externally-accessible services");
     }
     let path = SPEC.at("healthCheckNodePort");
     match int(spec, "healthCheckNodePort").filter(|port| *port != 0) {
-        None if needs_health_check(service) => errors.required(&path, ""),
+        None if needs_health_check(service) => errors.required(path, ""),
         Some(port) if needs_health_check(service) => in_range(errors, &path, port, 1, 65535),
         Some(port) => {
             const WHY: &str = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
-            errors.invalid(&path, port, WHY);
+            errors.invalid(path, port, WHY);
         }
         None => {}
     }
     let path = SPEC.at("internalTrafficPolicy");
     match opt_text(spec, "internalTrafficPolicy") {
         Some(policy) => one_of(errors, &path, policy, &["Cluster", "Local"]),
-        None if matches!(kind(service), "ClusterIP" | "NodePort" | "LoadBalancer") => errors.required(&path, ""),
+        None if matches!(kind(service), "ClusterIP" | "NodePort" | "LoadBalancer") => errors.required(path, ""),
         None => {}
     }
     if let Some(distribution) = opt_text(spec, "trafficDistribution") {
@@ -343,7 +343,7 @@ pub fn load_balancer_status(service: &Value, errors: &mut Errors) {
     let status = descend(service, &["status", "loadBalancer"]).unwrap_or(&Value::Null);
     let ingress = list(status, "ingress");
     if kind(service) != "LoadBalancer" && !ingress.is_empty() {
-        return errors.forbidden(&path, "may only be used when `spec.type` is 'LoadBalancer'");
+        return errors.forbidden(path, "may only be used when `spec.type` is 'LoadBalancer'");
     }
     for (i, address) in ingress.iter().enumerate() {
         let path = path.index(i);

@@ -77,7 +77,7 @@ pub fn reconcile(view: &View<'_>, item: &Item) -> Plan {
     let claimant = Claimant { resource: DEPLOYMENTS, meta: &deployment.metadata, selector: &deployment.spec.selector };
     let (sets, patches) = match claimant.claim(view, REPLICA_SETS, &view.stores.replica_sets, |_| true) {
         Ok(claimed) => claimed,
-        Err(plan) => return plan,
+        Err(plan) => return *plan,
     };
     let mut plan = Plan::none();
     plan.each(patches);
@@ -142,7 +142,7 @@ fn selects_everything(deployment: &Deployment) -> Plan {
     let mut plan = Plan::none();
     let meta = &deployment.metadata;
     let note = "This deployment is selecting all pods. A non-empty selector is required.".to_owned();
-    plan.act(Action::Event(event(REPORTER, (DEPLOYMENTS, meta), EventType::Warning, "SelectingAll", note)));
+    plan.act(Action::event(event(REPORTER, (DEPLOYMENTS, meta), EventType::Warning, "SelectingAll", note)));
     if deployment.status.observed_generation < meta.generation {
         let body = json!({ "status": { "observedGeneration": meta.generation } });
         plan.act(Action::merge(DEPLOYMENTS, meta, "status", body));

@@ -137,6 +137,10 @@ impl<'a> Rollout<'a> {
         let (mut conditions, now) = (self.conditions.clone(), self.view.now);
         let (name, meta) = (name.to_owned(), self.deployment.metadata.clone());
         self.plan.on_failure = Some(Box::new(move |error| {
+            // Only the cache is behind; the next look finds the set.
+            if error.ends_with("already exists") {
+                return Vec::new();
+            }
             let message = format!("Failed to create new replica set \"{name}\": {error}");
             let mut failed = Condition::new("Progressing", "False", "ReplicaSetCreateError", &message, now);
             failed.last_update_time = failed.last_transition_time.clone();
@@ -196,7 +200,8 @@ impl<'a> Rollout<'a> {
         let meta = &self.deployment.metadata;
         if let Some(revision) = self.revision.take().filter(|r| meta.annotations.get(revision::REVISION) != Some(r)) {
             let body = json!({ "metadata": { "annotations": { REVISION: revision } } });
-            self.plan.act(Action::merge(DEPLOYMENTS, meta, "", body));
+            // Through the status: a changed annotation of the object itself would raise its generation.
+            self.plan.act(Action::merge(DEPLOYMENTS, meta, "status", body));
         }
         self.finish_status();
         self.plan

@@ -84,7 +84,10 @@ impl Rollout<'_> {
 
     pub fn scale_old_to_zero(&mut self) -> bool {
         let old = self.active_old();
-        old.into_iter().fold(false, |scaled, at| self.resize(at, 0) || scaled)
+        for at in &old {
+            self.resize(*at, 0);
+        }
+        !old.is_empty()
     }
 
     /// Takes the old sets down as far as availability allows, unhealthy replicas first; true when that changes something.

@@ -1,0 +1,338 @@
+//! ValidatingAdmissionPolicy, MutatingAdmissionPolicy and their bindings. Expressions are compiled where they run.
+
+use super::Rules;
+use super::labels::validate_selector;
+use super::path::{Path, child, has, invalid_each, list, one_of, opt_text, text, texts};
+use super::webhook_configuration::{
+    default_scopes, set_missing, split_api_version, validate_match_conditions, validate_rule,
+};
+use api::field::Errors;
+use api::{Value, document, names};
+use serde_json::json;
+
+pub struct ValidatingAdmissionPolicy;
+pub struct MutatingAdmissionPolicy;
+pub struct ValidatingAdmissionPolicyBinding;
+pub struct MutatingAdmissionPolicyBinding;
+
+const SPEC: Path = Path::root("spec");
+
+macro_rules! policy_rules {
+    ($policy:ident, $default:path, $validate:path) => {
+        impl Rules for $policy {
+            fn default(&self, policy: &mut Value) {
+                $default(policy);
+            }
+
+            fn validate(&self, policy: &Value, errors: &mut Errors) {
+                $validate(policy, child(policy, "spec").unwrap_or(&Value::Null), errors);
+            }
+
+            fn has_generation(&self) -> bool {
+                true
+            }
+
+            fn allow_unconditional_update(&self) -> bool {
+                false
+            }
+        }
+    };
+}
+
+policy_rules!(ValidatingAdmissionPolicy, default_policy, validate_validating);
+policy_rules!(MutatingAdmissionPolicy, default_policy, validate_mutating);
+policy_rules!(ValidatingAdmissionPolicyBinding, default_binding, validate_validating_binding);
+policy_rules!(MutatingAdmissionPolicyBinding, default_binding, validate_binding);
+
+fn default_policy(policy: &mut Value) {
+    let Some(spec) = policy.get_mut("spec").filter(|spec| spec.is_object()) else { return };
+    set_missing(spec, [("failurePolicy", json!("Fail"))]);
+    default_match(spec, "matchConstraints");
+}
+
+fn default_binding(binding: &mut Value) {
+    if let Some(spec) = binding.get_mut("spec").filter(|spec| spec.is_object()) {
+        default_match(spec, "matchResources");
+    }
+}
+
+fn default_match(spec: &mut Value, key: &str) {
+    let Some(resources) = spec.get_mut(key).filter(|resources| resources.is_object()) else { return };
+    let selectors = [("namespaceSelector", json!({})), ("objectSelector", json!({}))];
+    set_missing(resources, [("matchPolicy", json!("Equivalent"))].into_iter().chain(selectors));
+    default_scopes(resources, "resourceRules");
+    default_scopes(resources, "excludeResourceRules");
+}
+
+/// What policies of both kinds have.
+fn validate_policy(spec: &Value, errors: &mut Errors) {
+    let path = SPEC.at("failurePolicy");
+    match opt_text(spec, "failurePolicy") {
+        None => errors.required(path, ""),
+        Some(policy) => one_of(errors, &path, policy, &["Fail", "Ignore"]),
+    }
+    if let Some(kind) = child(spec, "paramKind") {
+        validate_param_kind(kind, &SPEC.at("paramKind"), errors);
+    }
+    let path = SPEC.at("matchConstraints");
+    match child(spec, "matchConstraints") {
+        None => errors.required(path, ""),
+        Some(constraints) => {
+            validate_match(constraints, &path, errors);
+            if list(constraints, "resourceRules").is_empty() {
+                errors.required(path.at("resourceRules"), "");
+            }
+        }
+    }
+    validate_match_conditions(spec, &SPEC, errors);
+    let path = SPEC.at("variables");
+    for (i, variable) in list(spec, "variables").iter().enumerate() {
+        for key in ["name", "expression"] {
+            if text(variable, key).trim().is_empty() {
+                errors.required(path.index(i).at(key), format!("{key} is not specified"));
+            }
+        }
+    }
+}
+
+fn validate_validating(policy: &Value, spec: &Value, errors: &mut Errors) {
+    validate_policy(spec, errors);
+    let (validations, annotations) = (list(spec, "validations"), list(spec, "auditAnnotations"));
+    if validations.is_empty() && annotations.is_empty() {
+        for key in ["validations", "auditAnnotations"] {
+            errors.required(SPEC.at(key), "validations or auditAnnotations must contain at least one item");
+        }
+    }
+    let path = SPEC.at("validations");
+    for (i, validation) in validations.iter().enumerate() {
+        validate_validation(validation, &path.index(i), errors);
+    }
+    const MAX_ANNOTATIONS: usize = 20;
+    let path = SPEC.at("auditAnnotations");
+    if annotations.len() > MAX_ANNOTATIONS {
+        let message = format!("must not have more than {MAX_ANNOTATIONS} auditAnnotations");
+        errors.invalid(path, annotations.to_vec(), message);
+    }
+    for (i, annotation) in annotations.iter().enumerate() {
+        let path = path.index(i);
+        let key = text(annotation, "key");
+        let qualified = format!("{}/{key}", document::name(policy));
+        invalid_each(errors, &path.at("key"), &qualified, names::qualified_name(&qualified));
+        if text(annotation, "valueExpression").trim().is_empty() {
+            errors.required(path.at("valueExpression"), "valueExpression is not specified");
+        }
+        if annotations[..i].iter().any(|other| text(other, "key") == key) {
+            errors.duplicate(path.at("key"), key);
+        }
+    }
+}
+
+fn validate_validation(validation: &Value, path: &Path, errors: &mut Errors) {
+    if text(validation, "expression").trim().is_empty() {
+        errors.required(path.at("expression"), "expression is not specified");
+    }
+    for key in ["messageExpression", "message"] {
+        let value = text(validation, key);
+        if !value.is_empty() && value.trim().is_empty() {
+            errors.invalid(path.at(key), value, "must be non-empty if specified");
+        }
+    }
+    let message = text(validation, "message");
+    if message.trim().contains(['\n', '\r']) {
+        errors.invalid(path.at("message"), message, "must not contain line breaks");
+    }
+    if let Some(reason) = opt_text(validation, "reason") {
+        one_of(errors, &path.at("reason"), reason, &["Forbidden", "Invalid", "RequestEntityTooLarge"]);
+    }
+}
+
+fn validate_mutating(_: &Value, spec: &Value, errors: &mut Errors) {
+    validate_policy(spec, errors);
+    let mutations = list(spec, "mutations");
+    let path = SPEC.at("mutations");
+    if mutations.is_empty() {
+        errors.required(path, "mutations must contain at least one item");
+    }
+    for (i, mutation) in mutations.iter().enumerate() {
+        let path = path.index(i);
+        let (field, other) = match text(mutation, "patchType") {
+            "" => {
+                errors.required(path.at("patchType"), "");
+                continue;
+            }
+            "ApplyConfiguration" => ("applyConfiguration", "jsonPatch"),
+            "JSONPatch" => ("jsonPatch", "applyConfiguration"),
+            unknown => {
+                errors.not_supported(path.at("patchType"), unknown, &["ApplyConfiguration", "JSONPatch"]);
+                continue;
+            }
+        };
+        match child(mutation, field) {
+            None => errors.required(
+                path.at(field),
+                format!("must be specified when patchType is {}", text(mutation, "patchType")),
+            ),
+            Some(patch) if text(patch, "expression").trim().is_empty() => {
+                errors.required(path.at(field).at("expression"), "");
+            }
+            Some(_) => {}
+        }
+        if has(mutation, other) {
+            errors.invalid(
+                path.at(other),
+                "{...}",
+                format!("must not be specified when patchType is {}", text(mutation, "patchType")),
+            );
+        }
+    }
+    let path = SPEC.at("reinvocationPolicy");
+    match text(spec, "reinvocationPolicy") {
+        "" => errors.required(path, ""),
+        policy => one_of(errors, &path, policy, &["IfNeeded", "Never"]),
+    }
+}
+
+fn validate_param_kind(kind: &Value, path: &Path, errors: &mut Errors) {
+    let version = text(kind, "apiVersion");
+    let at = path.at("apiVersion");
+    match split_api_version(version) {
+        _ if version.is_empty() => errors.required(at, ""),
+        Err(why) => errors.invalid(at, version, why),
+        Ok((group, number)) => {
+            let messages = if group.is_empty() { Vec::new() } else { names::dns1123_subdomain(group) };
+            if !messages.is_empty() {
+                errors.invalid(at, group, messages.join(","));
+            }
+            let messages = names::dns1035_label(number);
+            if number.is_empty() {
+                errors.invalid(at, version, "version must be specified");
+            } else if !messages.is_empty() {
+                errors.invalid(at, number, messages.join(","));
+            }
+        }
+    }
+    let name = text(kind, "kind");
+    let messages = names::dns1035_label(&name.to_lowercase());
+    if name.is_empty() {
+        errors.required(path.at("kind"), "");
+    } else if !messages.is_empty() {
+        let message = format!("may have mixed case, but should otherwise match: {}", messages.join(","));
+        errors.invalid(path.at("kind"), name, message);
+    }
+}
+
+fn validate_match(resources: &Value, path: &Path, errors: &mut Errors) {
+    let at = path.at("matchPolicy");
+    match opt_text(resources, "matchPolicy") {
+        None => errors.required(at, ""),
+        Some(policy) => one_of(errors, &at, policy, &["Equivalent", "Exact"]),
+    }
+    for key in ["namespaceSelector", "objectSelector"] {
+        match child(resources, key) {
+            None => errors.required(path.at(key), ""),
+            Some(selector) => validate_selector(selector, &path.at(key), errors),
+        }
+    }
+    for key in ["resourceRules", "excludeResourceRules"] {
+        let path = path.at(key);
+        for (i, rule) in list(resources, key).iter().enumerate() {
+            let path = path.index(i);
+            let resource_names: Vec<&str> = texts(rule, "resourceNames").collect();
+            let at = path.at("resourceNames");
+            for (i, name) in resource_names.iter().enumerate() {
+                invalid_each(errors, &at.index(i), name, names::path_segment(name));
+                if resource_names[..i].contains(name) {
+                    errors.duplicate(at.index(i), *name);
+                }
+            }
+            validate_rule(rule, &path, errors);
+        }
+    }
+}
+
+fn validate_binding(_: &Value, spec: &Value, errors: &mut Errors) {
+    match text(spec, "policyName") {
+        "" => errors.required(SPEC.at("policyName"), ""),
+        name => invalid_each(errors, &SPEC.at("policyName"), name, names::dns1123_subdomain(name)),
+    }
+    if let Some(reference) = child(spec, "paramRef") {
+        validate_param_ref(reference, &SPEC.at("paramRef"), errors);
+    }
+    if let Some(resources) = child(spec, "matchResources") {
+        validate_match(resources, &SPEC.at("matchResources"), errors);
+    }
+}
+
+fn validate_validating_binding(binding: &Value, spec: &Value, errors: &mut Errors) {
+    validate_binding(binding, spec, errors);
+    let actions: Vec<&str> = texts(spec, "validationActions").collect();
+    let path = SPEC.at("validationActions");
+    for (i, action) in actions.iter().enumerate() {
+        one_of(errors, &path.index(i), action, &["Audit", "Deny", "Warn"]);
+        if actions[..i].contains(action) {
+            errors.duplicate(path.index(i), *action);
+        }
+    }
+    if actions.contains(&"Deny") && actions.contains(&"Warn") {
+        const WHY: &str = "must not contain both Deny and Warn (repeating the same validation failure information in \
+            the API response and headers serves no purpose)";
+        errors.invalid(path, json!(actions), WHY);
+    }
+    if actions.is_empty() {
+        errors.required(path, "at least one validation action is required");
+    }
+}
+
+fn validate_param_ref(reference: &Value, path: &Path, errors: &mut Errors) {
+    let name = text(reference, "name");
+    if !name.is_empty() {
+        invalid_each(errors, &path.at("name"), name, names::path_segment(name));
+        if has(reference, "selector") {
+            errors.forbidden(path.at("name"), "name and selector are mutually exclusive");
+        }
+    }
+    if let Some(selector) = child(reference, "selector") {
+        validate_selector(selector, &path.at("selector"), errors);
+        if !name.is_empty() {
+            errors.forbidden(path.at("selector"), "name and selector are mutually exclusive");
+        }
+    } else if name.is_empty() {
+        errors.required(path, "one of name or selector must be specified");
+    }
+    let at = path.at("parameterNotFoundAction");
+    match text(reference, "parameterNotFoundAction") {
+        "" => errors.required(at, ""),
+        action => one_of(errors, &at, action, &["Deny", "Allow"]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(rules: &dyn Rules, spec: Value) -> String {
+        let mut object = json!({"metadata": {"name": "a"}, "spec": spec});
+        rules.default(&mut object);
+        let mut errors = Errors::new();
+        rules.validate(&object, &mut errors);
+        errors.0.first().map_or_else(String::new, ToString::to_string)
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let constraints = json!({"resourceRules": [{"operations": ["CREATE"], "apiGroups": ["apps"],
+            "apiVersions": ["v1"], "resources": ["deployments"]}]});
+        let policy = json!({"matchConstraints": constraints, "validations": [{"expression": "true"}]});
+        assert_eq!(first(&ValidatingAdmissionPolicy, policy), "");
+        assert_eq!(
+            first(&ValidatingAdmissionPolicy, json!({"matchConstraints": constraints})),
+            "spec.validations: Required value: validations or auditAnnotations must contain at least one item"
+        );
+        let binding = json!({"policyName": "p", "validationActions": ["Deny"]});
+        assert_eq!(first(&ValidatingAdmissionPolicyBinding, binding), "");
+        assert_eq!(
+            first(&ValidatingAdmissionPolicyBinding, json!({"policyName": "p"})),
+            "spec.validationActions: Required value: at least one validation action is required"
+        );
+    }
+}

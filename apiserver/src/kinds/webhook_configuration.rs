@@ -1,0 +1,348 @@
+//! MutatingWebhookConfiguration and ValidatingWebhookConfiguration, and what admission policies share with them.
+
+use super::Rules;
+use super::labels::validate_selector;
+use super::path::{Path, child, has, int, invalid_each, list, one_of, opt_text, text, texts};
+use api::field::{Errors, quote};
+use api::{Value, document, names};
+use serde_json::json;
+
+pub struct MutatingWebhookConfiguration;
+pub struct ValidatingWebhookConfiguration;
+
+const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
+
+macro_rules! configuration_rules {
+    ($configuration:ident, $mutating:literal) => {
+        impl Rules for $configuration {
+            fn default(&self, configuration: &mut Value) {
+                let webhooks = configuration.get_mut("webhooks").and_then(Value::as_array_mut);
+                webhooks.into_iter().flatten().for_each(|webhook| default_webhook(webhook, $mutating));
+            }
+
+            fn validate(&self, configuration: &Value, errors: &mut Errors) {
+                validate_webhooks(list(configuration, "webhooks"), errors);
+            }
+
+            fn has_generation(&self) -> bool {
+                true
+            }
+
+            fn generation_changed(&self, configuration: &Value, old: &Value) -> bool {
+                child(configuration, "webhooks") != child(old, "webhooks")
+            }
+
+            fn allow_unconditional_update(&self) -> bool {
+                false
+            }
+        }
+    };
+}
+
+configuration_rules!(MutatingWebhookConfiguration, true);
+configuration_rules!(ValidatingWebhookConfiguration, false);
+
+fn default_webhook(webhook: &mut Value, mutating: bool) {
+    let mut defaults = vec![
+        ("failurePolicy", json!("Fail")),
+        ("matchPolicy", json!("Equivalent")),
+        ("namespaceSelector", json!({})),
+        ("objectSelector", json!({})),
+        ("timeoutSeconds", json!(10)),
+    ];
+    if mutating {
+        defaults.push(("reinvocationPolicy", json!("Never")));
+    }
+    set_missing(webhook, defaults);
+    default_scopes(webhook, "rules");
+    if let Some(service) = webhook.pointer_mut("/clientConfig/service").filter(|service| service.is_object()) {
+        set_missing(service, [("port", json!(443))]);
+    }
+}
+
+/// Sets the members that are missing or null.
+pub fn set_missing(object: &mut Value, defaults: impl IntoIterator<Item = (&'static str, Value)>) {
+    for (key, value) in defaults {
+        if !has(object, key) {
+            document::set(object, key, value);
+        }
+    }
+}
+
+/// Rules apply to all scopes unless they say otherwise.
+pub fn default_scopes(object: &mut Value, key: &str) {
+    let rules = object.get_mut(key).and_then(Value::as_array_mut);
+    rules.into_iter().flatten().for_each(|rule| set_missing(rule, [("scope", json!("*"))]));
+}
+
+fn validate_webhooks(webhooks: &[Value], errors: &mut Errors) {
+    let path = Path::root("webhooks");
+    for (i, webhook) in webhooks.iter().enumerate() {
+        let path = path.index(i);
+        validate_webhook(webhook, &path, errors);
+        validate_review_versions(webhook, &path.at("admissionReviewVersions"), errors);
+        let name = text(webhook, "name");
+        if !name.is_empty() && webhooks[..i].iter().any(|other| text(other, "name") == name) {
+            errors.duplicate(path.at("name"), name);
+        }
+    }
+}
+
+fn validate_webhook(webhook: &Value, path: &Path, errors: &mut Errors) {
+    validate_qualified_domain(text(webhook, "name"), &path.at("name"), errors);
+    let rules = path.at("rules");
+    for (i, rule) in list(webhook, "rules").iter().enumerate() {
+        validate_rule(rule, &rules.index(i), errors);
+    }
+    for (key, allowed) in [
+        ("failurePolicy", ["Fail", "Ignore"]),
+        ("matchPolicy", ["Equivalent", "Exact"]),
+        ("reinvocationPolicy", ["IfNeeded", "Never"]),
+        ("sideEffects", ["None", "NoneOnDryRun"]),
+    ] {
+        match opt_text(webhook, key) {
+            Some(value) => one_of(errors, &path.at(key), value, &allowed),
+            None if key == "sideEffects" => {
+                errors.required(path.at(key), format!("must specify one of {}", allowed.join(", ")));
+            }
+            None => {}
+        }
+    }
+    if let Some(seconds) = int(webhook, "timeoutSeconds").filter(|seconds| !(1..=30).contains(seconds)) {
+        errors.invalid(path.at("timeoutSeconds"), seconds, "the timeout value must be between 1 and 30 seconds");
+    }
+    for key in ["namespaceSelector", "objectSelector"] {
+        if let Some(selector) = child(webhook, key) {
+            validate_selector(selector, &path.at(key), errors);
+        }
+    }
+    let config = child(webhook, "clientConfig").unwrap_or(&Value::Null);
+    validate_client(config, &path.at("clientConfig"), errors);
+    validate_match_conditions(webhook, path, errors);
+}
+
+/// A domain of at least three labels.
+fn validate_qualified_domain(name: &str, path: &Path, errors: &mut Errors) {
+    if name.is_empty() {
+        return errors.required(path, "");
+    }
+    let messages = names::dns1123_subdomain(name);
+    if !messages.is_empty() {
+        errors.invalid(path, name, messages.join(","));
+    } else if name.split('.').count() < 3 {
+        errors.invalid(path, name, "should be a domain with at least three segments separated by dots");
+    }
+}
+
+/// Where a webhook is: a URL or a service, not both.
+pub fn validate_client(config: &Value, path: &Path, errors: &mut Errors) {
+    match (opt_text(config, "url"), child(config, "service")) {
+        (Some(url), None) => validate_url(url, &path.at("url"), errors),
+        (None, Some(service)) => validate_service(service, &path.at("service"), errors),
+        _ => errors.required(path, "exactly one of url or service is required"),
+    }
+}
+
+fn validate_url(url: &str, path: &Path, errors: &mut Errors) {
+    const FORM: &str = "; desired format: https://host[/path]";
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    if scheme != "https" {
+        errors.invalid(path, scheme, format!("'https' is the only allowed URL scheme{FORM}"));
+    }
+    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let authority = rest.split('/').next().unwrap_or_default();
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    if host.is_empty() || scheme.is_empty() {
+        errors.invalid(path, "", format!("host must be specified{FORM}"));
+    }
+    for (part, why) in [
+        (user, "user information is not permitted in the URL"),
+        (fragment, "fragments are not permitted in the URL"),
+        (query, "query parameters are not permitted in the URL"),
+    ] {
+        if !part.is_empty() {
+            errors.invalid(path, part, why);
+        }
+    }
+}
+
+fn validate_service(service: &Value, path: &Path, errors: &mut Errors) {
+    for (key, why) in [("name", "service name is required"), ("namespace", "service namespace is required")] {
+        if text(service, key).is_empty() {
+            errors.required(path.at(key), why);
+        }
+    }
+    if let Some(port) = int(service, "port") {
+        let messages = names::port_number(port);
+        if !messages.is_empty() {
+            errors.invalid(path.at("port"), port, format!("port is not valid: {}", messages.join(",")));
+        }
+    }
+    let target = text(service, "path");
+    let path = path.at("path");
+    match target {
+        "" | "/" => return,
+        "//" => return errors.invalid(path, target, "segment[0] may not be empty"),
+        _ => {}
+    }
+    if !target.starts_with('/') {
+        errors.invalid(path, target, "must start with a '/'");
+    }
+    let inner = target.get(1..).unwrap_or_default();
+    for (i, step) in inner.strip_suffix('/').unwrap_or(inner).split('/').enumerate() {
+        if step.is_empty() {
+            errors.invalid(path, target, format!("segment[{i}] may not be empty"));
+            continue;
+        }
+        for why in names::dns1123_subdomain(step) {
+            errors.invalid(path, target, format!("segment[{i}]: {why}"));
+        }
+    }
+}
+
+/// Checks the operations and resources that a webhook or a policy applies to.
+pub fn validate_rule(rule: &Value, path: &Path, errors: &mut Errors) {
+    const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
+    for (key, what) in [("operations", "operations"), ("apiGroups", "API groups"), ("apiVersions", "API versions")] {
+        let values: Vec<&str> = texts(rule, key).collect();
+        let path = path.at(key);
+        if values.is_empty() {
+            errors.required(path, "");
+        }
+        if values.len() > 1 && values.contains(&"*") {
+            errors.invalid(path, json!(values), format!("if '*' is present, must not specify other {what}"));
+        }
+        for (i, value) in values.iter().enumerate() {
+            match key {
+                "operations" => one_of(errors, &path.index(i), value, &OPERATIONS),
+                "apiVersions" if value.is_empty() => errors.required(path.index(i), ""),
+                _ => {}
+            }
+        }
+    }
+    let resources: Vec<&str> = texts(rule, "resources").collect();
+    validate_resources(&resources, &path.at("resources"), errors);
+    if let Some(scope) = opt_text(rule, "scope") {
+        one_of(errors, &path.at("scope"), scope, &["*", "Cluster", "Namespaced"]);
+    }
+}
+
+fn validate_resources(resources: &[&str], path: &Path, errors: &mut Errors) {
+    if resources.is_empty() {
+        errors.required(path, "");
+    }
+    for (i, resource) in resources.iter().enumerate() {
+        if resource.is_empty() {
+            errors.required(path.index(i), "");
+        }
+        let Some((name, sub)) = resource.split_once('/') else { continue };
+        for general in [format!("{name}/*"), format!("*/{sub}")] {
+            if resources[..i].contains(&general.as_str()) {
+                let message = format!("if '{general}' is present, must not specify {resource}");
+                errors.invalid(path.index(i), *resource, message);
+            }
+        }
+    }
+    if resources.len() > 1 && resources.contains(&"*/*") {
+        errors.invalid(path, json!(resources), "if '*/*' is present, must not specify other resources");
+    }
+    let plain = |resource: &&str| !resource.contains('/') && *resource != "*" && !resource.is_empty();
+    if resources.contains(&"*") && resources.iter().any(|resource| plain(resource)) {
+        const WHY: &str = "if '*' is present, must not specify other resources without subresources";
+        errors.invalid(path, json!(resources), WHY);
+    }
+}
+
+fn validate_review_versions(webhook: &Value, path: &Path, errors: &mut Errors) {
+    let versions: Vec<&str> = texts(webhook, "admissionReviewVersions").collect();
+    let known = REVIEW_VERSIONS.join(", ");
+    if versions.is_empty() {
+        return errors.required(path, format!("must specify one of {known}"));
+    }
+    for (i, version) in versions.iter().enumerate() {
+        if versions[..i].contains(version) {
+            errors.invalid(path.index(i), *version, "duplicate version");
+            continue;
+        }
+        invalid_each(errors, &path.index(i), version, names::dns1035_label(version));
+    }
+    if !versions.iter().any(|version| REVIEW_VERSIONS.contains(version)) {
+        errors.invalid(path, json!(versions), format!("must include at least one of {known}"));
+    }
+}
+
+/// Checks the names of `matchConditions` and that there is an expression; expressions are compiled where they run.
+pub fn validate_match_conditions(object: &Value, path: &Path, errors: &mut Errors) {
+    const MAX: usize = 64;
+    let path = path.at("matchConditions");
+    let conditions = list(object, "matchConditions");
+    if conditions.len() > MAX {
+        errors.too_many(path, conditions.len(), MAX);
+    }
+    for (i, condition) in conditions.iter().enumerate() {
+        let path = path.index(i);
+        if text(condition, "expression").trim().is_empty() {
+            errors.required(path.at("expression"), "");
+        }
+        let name = text(condition, "name");
+        if name.is_empty() {
+            errors.required(path.at("name"), "");
+            continue;
+        }
+        invalid_each(errors, &path.at("name"), name, names::qualified_name(name));
+        if conditions[..i].iter().any(|other| text(other, "name") == name) {
+            errors.duplicate(path.at("name"), name);
+        }
+    }
+}
+
+/// `group/version` taken apart, or why it is not one.
+pub fn split_api_version(version: &str) -> Result<(&str, &str), String> {
+    match version.matches('/').count() {
+        0 => Ok(("", version)),
+        1 => Ok(version.split_once('/').unwrap_or_default()),
+        _ => Err(format!("unexpected GroupVersion string: {}", quote(version).trim_matches('"'))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let webhook = |change: Value| {
+            let mut webhook = json!({"name": "a.b.c", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+                "clientConfig": {"url": "https://example.org/x"}, "rules": [{"operations": ["CREATE"],
+                "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]});
+            document::as_map(&mut webhook).extend(change.as_object().cloned().unwrap_or_default());
+            let mut configuration = json!({"webhooks": [webhook]});
+            ValidatingWebhookConfiguration.default(&mut configuration);
+            let mut errors = Errors::new();
+            ValidatingWebhookConfiguration.validate(&configuration, &mut errors);
+            errors.0.first().map_or_else(String::new, ToString::to_string)
+        };
+        assert_eq!(webhook(json!({})), "");
+        assert_eq!(
+            webhook(json!({"name": "a.b"})),
+            "webhooks[0].name: Invalid value: \"a.b\": should be a domain with at least three segments separated by dots"
+        );
+        assert_eq!(
+            webhook(json!({"sideEffects": null})),
+            "webhooks[0].sideEffects: Required value: must specify one of None, NoneOnDryRun"
+        );
+        assert_eq!(
+            webhook(json!({"clientConfig": {}})),
+            "webhooks[0].clientConfig: Required value: exactly one of url or service is required"
+        );
+        assert_eq!(
+            webhook(json!({"clientConfig": {"url": "http://example.org"}})),
+            "webhooks[0].clientConfig.url: Invalid value: \"http\": 'https' is the only allowed URL scheme; desired format: https://host[/path]"
+        );
+        assert_eq!(
+            webhook(json!({"timeoutSeconds": 31})),
+            "webhooks[0].timeoutSeconds: Invalid value: 31: the timeout value must be between 1 and 30 seconds"
+        );
+    }
+}

@@ -1,0 +1,33 @@
+//! The cases, one file a topic.
+
+mod bad_input;
+mod clients;
+mod components;
+mod credentials;
+mod durability;
+mod lifecycle;
+mod node_failure;
+mod walk;
+
+use crate::case::Case;
+
+pub fn all() -> impl Iterator<Item = &'static Case> {
+    let topics = [
+        node_failure::CASES,
+        components::CASES,
+        lifecycle::CASES,
+        walk::discovery::CASES,
+        walk::pods::CASES,
+        walk::workloads::CASES,
+        walk::network::CASES,
+        walk::objects::CASES,
+        walk::namespaces::CASES,
+        walk::access::CASES,
+        walk::nodes::CASES,
+        clients::CASES,
+        bad_input::CASES,
+        credentials::CASES,
+        durability::CASES,
+    ];
+    topics.into_iter().flatten()
+}
