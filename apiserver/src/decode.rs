@@ -8,6 +8,7 @@ use crate::resources::Resource;
 use api::Value;
 use api::codec::{self, Decoded, Problem};
 use api::document;
+use api::field::Errors;
 use api::patch;
 use api::schema::{Schema, TypeRef};
 use api::status::ApiError;
@@ -68,7 +69,10 @@ fn body(
     validation: FieldValidation,
 ) -> Result<Value, ApiError> {
     let decoded = decode(bytes, format, expected.ty).map_err(|why| expected.refused(&why, bytes))?;
-    accept(call, decoded, expected, validation)
+    let mut object = decoded.value;
+    check_type(&mut object, expected)?;
+    report(call, &decoded.problems, validation).map_err(|why| expected.refused(&codec::DecodeError::Type(why), &[]))?;
+    Ok(object)
 }
 
 fn decode(bytes: &[u8], format: Input, ty: TypeRef<'_>) -> Result<Decoded, codec::DecodeError> {
@@ -77,19 +81,6 @@ fn decode(bytes: &[u8], format: Input, ty: TypeRef<'_>) -> Result<Decoded, codec
         Input::Yaml => codec::yaml::decode(bytes, ty),
         Input::Protobuf => codec::protobuf::decode(bytes, ty),
     }
-}
-
-/// A decoded object of the right kind; what field validation found is reported.
-fn accept(
-    call: &Call<'_>,
-    decoded: Decoded,
-    expected: &Expected,
-    validation: FieldValidation,
-) -> Result<Value, ApiError> {
-    let mut object = decoded.value;
-    check_type(&mut object, expected)?;
-    report(call, expected, &decoded.problems, validation)?;
-    Ok(object)
 }
 
 /// Fills in `kind` and `apiVersion` where the body leaves them out, and refuses others.
@@ -114,30 +105,31 @@ fn check_type(object: &mut Value, expected: &Expected) -> Result<(), ApiError> {
 }
 
 /// Unknown and duplicate fields: an error, warnings, or nothing.
-fn report(
-    call: &Call<'_>,
-    expected: &Expected,
-    problems: &[Problem],
-    validation: FieldValidation,
-) -> Result<(), ApiError> {
-    if problems.is_empty() {
-        return Ok(());
-    }
+fn report(call: &Call<'_>, problems: &[Problem], validation: FieldValidation) -> Result<(), String> {
     match validation {
-        FieldValidation::Ignore => {}
+        FieldValidation::Strict if !problems.is_empty() => return Err(codec::strict_error(problems)),
         FieldValidation::Warn => problems.iter().for_each(|problem| call.warn(problem.to_string())),
-        FieldValidation::Strict => {
-            return Err(expected.refused(&codec::DecodeError::Type(codec::strict_error(problems)), &[]));
-        }
+        _ => {}
     }
     Ok(())
 }
 
-/// An object that a patch made: pruned, its unknown fields reported, with defaults.
-pub fn checked(call: &Call<'_>, patched: Value, validation: FieldValidation) -> Result<Value, ApiError> {
+/// The object that a patch makes of `old`: pruned, its unknown fields reported, with defaults. What is wrong with it is a
+/// 422 about the patch.
+pub fn patched(
+    call: &Call<'_>,
+    patch: &Patch<'_>,
+    old: &Value,
+    validation: FieldValidation,
+) -> Result<Value, ApiError> {
     let expected = Expected::of(call.resource);
-    let decoded = codec::check(patched, expected.ty).map_err(|why| expected.refused(&why, &[]))?;
-    let mut object = accept(call, decoded, &expected, validation)?;
+    let refused = |why: String| patch.refused(old, why);
+    let decoded = codec::check(patch.apply(old)?, expected.ty).map_err(|why| refused(why.to_string()))?;
+    let mut object = decoded.value;
+    check_type(&mut object, &expected).map_err(|why| refused(why.message.clone()))?;
+    let mut problems = if validation == FieldValidation::Ignore { Vec::new() } else { patch.duplicates() };
+    problems.extend(decoded.problems);
+    report(call, &problems, validation).map_err(refused)?;
     call.resource.default(&mut object);
     Ok(object)
 }
@@ -180,6 +172,26 @@ impl<'a> Patch<'a> {
             _ => return Err(ApiError::unsupported_media_type(PATCH_TYPES)),
         };
         Ok(Patch { kind, body, ty })
+    }
+
+    /// The fields that a patch has twice.
+    fn duplicates(&self) -> Vec<Problem> {
+        let problems = match self.kind {
+            PatchKind::Json => None,
+            PatchKind::Merge | PatchKind::Strategic => codec::json::decode(self.body, self.ty).ok(),
+        };
+        problems.map_or_else(Vec::new, |d| d.problems.into_iter().filter(|problem| problem.duplicate).collect())
+    }
+
+    /// The 422 for a patch that makes something wrong of `old`.
+    fn refused(&self, old: &Value, why: String) -> ApiError {
+        let shown = match self.kind {
+            PatchKind::Strategic => patch::strategic::shown(self.body),
+            _ => self.apply(old).map(|object| object.to_string()).unwrap_or_default(),
+        };
+        let mut errors = Errors::new();
+        errors.invalid("patch", shown, why);
+        ApiError::invalid("", "", "", &errors)
     }
 
     /// The patched object; what it was may be needed again when somebody else writes in between.

@@ -110,7 +110,10 @@ where
         Ok(Some(user)) => user,
         Ok(None) => User::anonymous(),
         Err(AuthnError::Overloaded) => {
-            return Err(ApiError::too_many_requests("Too many passwords are being checked, please try again later.", 1));
+            return Err(ApiError::too_many_requests(
+                "Too many passwords are being checked, please try again later.",
+                1,
+            ));
         }
         Err(AuthnError::Refused(why)) => {
             tracing::info!(why, path = incoming.route.path, "unauthorized");

@@ -2,7 +2,7 @@
 
 use crate::decode::{self, Patch};
 use crate::negotiate::{self, Format, Output};
-use crate::params::{DeleteOptions, FieldValidation, ListOptions, dry_run, field_validation};
+use crate::params::{DeleteOptions, ListOptions, dry_run, field_validation};
 use crate::registry::{Call, Object, Part};
 use crate::request::{Incoming, add_warnings, allowed, wanted};
 use crate::resources::Resource;
@@ -195,19 +195,8 @@ pub async fn patch(
     let validation = field_validation(&incoming.query, "PatchOptions")?;
     let call = call(server, resource, incoming, "PatchOptions")?;
     let patch = Patch::new(&incoming.headers, &incoming.body, resource.ty)?;
-    let updated = server.update(&call, part, &|old| apply(&call, &patch, old, validation)).await?;
+    let updated = server.update(&call, part, &|old| decode::patched(&call, &patch, old, validation)).await?;
     Ok(reply(200, &call, updated, output))
-}
-
-/// A patch applied to the current object, checked against the schema and defaulted.
-fn apply(
-    call: &Call<'_>,
-    patch: &Patch<'_>,
-    old: &api::Value,
-    validation: FieldValidation,
-) -> Result<api::Value, ApiError> {
-    let patched = patch.apply(old)?;
-    decode::checked(call, patched, validation)
 }
 
 async fn delete(

@@ -6,6 +6,7 @@
 pub mod client;
 pub mod correlator;
 pub mod events;
+mod failure;
 pub mod health;
 pub mod informer;
 pub mod leader;

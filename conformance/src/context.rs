@@ -41,7 +41,12 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub fn connect(label: &'static str, kubeconfig: &Path, data_dir: Option<&Path>, runtime: &Handle) -> Result<Cluster> {
+    pub fn connect(
+        label: &'static str,
+        kubeconfig: &Path,
+        data_dir: Option<&Path>,
+        runtime: &Handle,
+    ) -> Result<Cluster> {
         let client = client(&Kubeconfig::read_from(kubeconfig)?, runtime)?;
         Ok(Cluster { label, kubeconfig: kubeconfig.to_owned(), client, data_dir: data_dir.map(Path::to_owned) })
     }
@@ -66,7 +71,8 @@ pub struct Answer {
 
 impl Answer {
     pub fn json(&self) -> Result<Value> {
-        serde_json::from_str(&self.text).with_context(|| format!("{} with a body that is not JSON: {}", self.status, self.text))
+        serde_json::from_str(&self.text)
+            .with_context(|| format!("{} with a body that is not JSON: {}", self.status, self.text))
     }
 
     /// A `Status` with this code and reason whose message has these parts.
@@ -190,7 +196,8 @@ impl<'a> Context<'a> {
         command.envs(variables.iter().copied()).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let running = async {
-            let mut child = command.spawn().with_context(|| format!("{} does not run", self.settings.kubectl.display()))?;
+            let mut child =
+                command.spawn().with_context(|| format!("{} does not run", self.settings.kubectl.display()))?;
             if let Some(mut stdin) = child.stdin.take() {
                 // kubectl may end without reading; its exit code tells more than our broken pipe.
                 let _ = stdin.write_all(input.as_bytes()).await;
@@ -198,7 +205,9 @@ impl<'a> Context<'a> {
             anyhow::Ok(child.wait_with_output().await?)
         };
         self.settings.runtime.block_on(async {
-            tokio::time::timeout(LIMIT, running).await.with_context(|| format!("kubectl {line}: no end after {LIMIT:?}"))?
+            tokio::time::timeout(LIMIT, running)
+                .await
+                .with_context(|| format!("kubectl {line}: no end after {LIMIT:?}"))?
         })
     }
 
@@ -211,9 +220,9 @@ impl<'a> Context<'a> {
         Ok(Running { child, path })
     }
 
-    /// Applies a manifest.
+    /// Applies a manifest in YAML. (What begins with a brace is JSON to kubectl.)
     pub fn apply(&self, manifest: &str) -> Result<String> {
-        self.kubectl_reading("apply -f -", manifest)
+        self.kubectl_reading("apply -f -", &format!("---\n{manifest}"))
     }
 
     // ---- raw requests ----
@@ -231,7 +240,13 @@ impl<'a> Context<'a> {
     }
 
     /// One request as the kubeconfig's user.
-    pub fn raw(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Result<Answer> {
+    pub fn raw(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Vec<u8>>,
+    ) -> Result<Answer> {
         self.raw_as(&self.cluster()?.client, method, path, headers, body)
     }
 

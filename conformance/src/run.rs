@@ -1,10 +1,10 @@
 //! Which cases run where and when, and what is said about them.
 
+use crate::Arguments;
 use crate::case::{Case, Needs, Skipped};
 use crate::cases;
 use crate::context::{Cluster, Context, Settings, unique};
 use crate::server::{Process, Server, beside, tail};
-use crate::Arguments;
 use anyhow::{Context as _, Result, bail};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -81,7 +81,6 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     together(&settings, &jobs, arguments.jobs, &tally);
     alone_on_its_cluster(&settings, &jobs, &clusters, &tally);
     drop(started);
-    drop(clusters);
     for job in jobs.iter().filter(|job| job.case.needs == Needs::Machine) {
         execute(&settings, job, &tally);
     }
@@ -155,7 +154,9 @@ fn three_processes(settings: &Settings, binary: &Path, directory: &Path, started
     let data_dir = directory.join("components");
     let server = Server::start(binary, "apiserver", &data_dir, &[]).context("coracle apiserver")?;
     for component in ["controller-manager", "scheduler"] {
-        started.processes.push(beside(&server, binary, component, &[]).with_context(|| format!("coracle {component}"))?);
+        started
+            .processes
+            .push(beside(&server, binary, component, &[]).with_context(|| format!("coracle {component}"))?);
     }
     let url = server.url()?;
     let nodes = beside(&server, binary, "hollow-nodes", &["--server", &url, "--nodes", "3"]);
@@ -226,7 +227,8 @@ fn attempt(settings: &Settings, job: &Job, notes: &mut String) -> Result<()> {
         }
         _ => {}
     }
-    let short: String = job.case.name.rsplit("::").next().unwrap_or_default().replace('_', "-").chars().take(30).collect();
+    let short: String =
+        job.case.name.rsplit("::").next().unwrap_or_default().replace('_', "-").chars().take(30).collect();
     context.enter_namespace(format!("conformance-{short}-{}", unique()))?;
     let outcome = (job.case.run)(&context);
     context.leave_namespace();

@@ -49,10 +49,6 @@ impl Process {
         Ok(std::fs::read_to_string(&self.log)?)
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Sends a signal (`TERM`, `INT`) and waits; how it ended, and after how long.
     pub fn signal(&mut self, name: &str) -> Result<(ExitStatus, Duration)> {
         let started = Instant::now();

@@ -22,6 +22,7 @@ mod plan;
 mod queue;
 mod runtime;
 mod selector;
+mod workloads;
 #[cfg(test)]
 mod world;
 

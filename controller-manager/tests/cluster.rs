@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use component::resource::*;
 use component::{Client, Informer, Projection, Resource};
-use coracle_controller_manager::Options;
 use coracle::{Cluster, ClusterBuilder};
+use coracle_controller_manager::Options;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -151,5 +151,33 @@ async fn a_replication_controller_keeps_its_pods() {
     test.until(REPLICATION_CONTROLLERS, "no controller", <[_]>::is_empty).await;
     let pods = test.until(PODS, "two orphans", |pods| pods.len() == 2).await;
     assert_eq!(pods.len(), 2);
+    test.cluster.stop().await;
+}
+
+/// Slow, for a hollow node renews its lease only every 10 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_node_is_tainted_and_its_pods_are_replaced() {
+    let test = Test::start(3, |options| options.node_monitor_grace_period = Duration::from_secs(12)).await;
+    let mut web = deployment(3);
+    let tolerations = ["not-ready", "unreachable"].map(|key| {
+        let key = format!("node.kubernetes.io/{key}");
+        json!({ "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1 })
+    });
+    web["spec"]["template"]["spec"]["tolerations"] = json!(tolerations);
+    test.create(DEPLOYMENTS, web).await;
+    let running = |p: &Value| p["status"]["phase"] == "Running";
+    let pods = test.until(PODS, "three pods", |pods| pods.iter().filter(|p| running(p)).count() == 3).await;
+    let lost = pods[0]["spec"]["nodeName"].as_str().unwrap().to_owned();
+    test.cluster.hollow_nodes().unwrap().stop(&lost);
+    let unreachable = |node: &Value| {
+        let taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
+        taints.iter().any(|t| t["key"] == "node.kubernetes.io/unreachable" && t["effect"] == "NoExecute")
+    };
+    test.until(NODES, "the taint", |nodes| nodes.iter().any(unreachable)).await;
+    let elsewhere = |p: &&Value| running(p) && p["spec"]["nodeName"] != lost.as_str();
+    test.until(PODS, "three pods elsewhere", |pods| pods.iter().filter(elsewhere).count() == 3).await;
+    test.cluster.hollow_nodes().unwrap().start(&lost);
+    test.until(NODES, "no taint", |nodes| nodes.len() == 3 && !nodes.iter().any(unreachable)).await;
+    test.until(PODS, "three pods", |pods| pods.len() == 3).await;
     test.cluster.stop().await;
 }

@@ -119,6 +119,8 @@ fn what_is_not_json_is_a_syntax_error() {
     let schema =
         Schema::builtin().get("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps").unwrap();
     assert!(matches!(json::decode(nested.as_bytes(), schema), Err(DecodeError::Syntax(_))));
+    let nested = format!("{}{{}}{}", "{not: ".repeat(100), "}".repeat(100));
+    assert!(yaml::decode(nested.as_bytes(), schema).is_err());
     assert!(yaml::decode(deep.as_bytes(), ty("core.v1.Pod")).is_err());
     assert!(json::decode(b"\xff", ty("core.v1.Pod")).is_err());
 }
@@ -144,6 +146,13 @@ fn yaml_is_read_with_old_scalars() {
         bomb += &format!("a{i}: &a{i} [{}]\n", format!("*a{},", i - 1).repeat(9));
     }
     assert!(yaml::decode_any(bomb.as_bytes()).is_err());
+}
+
+#[test]
+fn yaml_is_written_as_kubectl_shows_it() {
+    let object = json!({"a": {"b": [], "c": {}}, "list": [{"x": "1", "y": [1, "two"]}, [true, null]], "on": "yes", "text": "l1\n  l2\n"});
+    let text = "a:\n  b: []\n  c: {}\nlist:\n- x: \"1\"\n  \"y\":\n  - 1\n  - two\n- - true\n  - null\n\"on\": \"yes\"\ntext: |\n  l1\n    l2\n";
+    assert_eq!(yaml::encode(&object), text);
 }
 
 #[test]
@@ -211,6 +220,13 @@ proptest::proptest! {
     fn any_bytes_are_answered(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
         let _ = json::decode(&bytes, ty("core.v1.Pod"));
         let _ = yaml::decode(&bytes, ty("core.v1.Pod"));
+    }
+
+    #[test]
+    fn written_yaml_reads_the_same(texts in proptest::collection::vec("[ -~\n\t\u{80}-\u{ff}]{0,12}|[0-9.:+xeE_-]{1,8}|y|No|~|null|[a-z]{1,5}", 1..6)) {
+        let value = json!({"a": texts, "b": {"c": texts[0]}, texts[0].clone(): 1});
+        let text = yaml::encode(&value);
+        proptest::prop_assert_eq!(yaml::decode_any(text.as_bytes()).expect(&text), value);
     }
 
     #[test]

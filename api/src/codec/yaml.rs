@@ -1,17 +1,29 @@
-//! YAML bodies, with YAML 1.1's scalars (`yes` is true), as `sigs.k8s.io/yaml` reads them.
+//! YAML bodies, with YAML 1.1's scalars (`yes` is true), as `sigs.k8s.io/yaml` reads and writes them.
 
-use super::{DecodeError, Decoded, visit};
+use super::{DecodeError, Decoded, json, visit};
 use crate::schema::TypeRef;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Decodes one YAML document of a type. Depth, aliases and events are bounded; size is the caller's to limit.
+/// Decodes one YAML document of a type. Depth (64), aliases and events are bounded; size is the caller's to limit.
 pub fn decode(bytes: &[u8], ty: TypeRef<'_>) -> Result<Decoded, DecodeError> {
+    // Clients mostly send JSON, which is YAML: kubectl's server-side apply does.
+    if bytes.trim_ascii_start().starts_with(b"{") {
+        let decoded = json::decode(bytes, ty);
+        if !matches!(decoded, Err(DecodeError::Syntax(_))) {
+            return decoded;
+        }
+    }
     with(bytes, |reader| visit::decode(reader, ty))?
 }
 
 /// Decodes YAML without a schema.
 pub fn decode_any(bytes: &[u8]) -> Result<Value, DecodeError> {
+    if bytes.trim_ascii_start().starts_with(b"{")
+        && let Ok(value) = serde_json::from_slice(bytes)
+    {
+        return Ok(value);
+    }
     with(bytes, |reader| Value::deserialize(reader))
 }
 

@@ -26,6 +26,11 @@ pub fn apply(object: Value, patch: &[u8], ty: TypeRef<'_>) -> Result<Value, ApiE
     merge_map(object, patch, Some(ty)).map(Value::Object)
 }
 
+/// A patch as the sentence of a refusal shows it: as Go prints maps.
+pub fn shown(patch: &[u8]) -> String {
+    serde_json::from_slice::<Value>(patch).map(|patch| GoPrint(&patch).to_string()).unwrap_or_default()
+}
+
 fn bad(why: &str) -> ApiError {
     ApiError::bad_request(why)
 }

@@ -13,7 +13,6 @@ mod workloads;
 
 use api::Value;
 use api::document::{self, get, get_i64, get_list, get_map, get_str};
-use api::kinds::Kind;
 use api::selector::Selector;
 use definitions as d;
 use jiff::Timestamp;
@@ -121,16 +120,6 @@ static PRINTERS: &[Printer] = &[
 /// The printer of a kind, by its group and `kind` (a subresource's body, such as Scale, has one too).
 pub fn printer_of(group: &str, kind: &str) -> &'static Printer {
     PRINTERS.iter().find(|p| p.kind == kind && p.group == group).unwrap_or(&DEFAULT)
-}
-
-/// The columns that a kind's table has.
-pub fn columns(kind: &Kind) -> &'static [Column] {
-    printer_of(kind.group, kind.kind).columns
-}
-
-/// One object's cells, one a column of [`columns`].
-pub fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
-    (printer_of(kind.group, kind.kind).cells)(object, now)
 }
 
 const CREATED: &str = "metadata.creationTimestamp";

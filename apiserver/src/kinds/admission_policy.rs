@@ -148,47 +148,48 @@ fn validate_validation(validation: &Value, path: &Path, errors: &mut Errors) {
 
 fn validate_mutating(_: &Value, spec: &Value, errors: &mut Errors) {
     validate_policy(spec, errors);
+    let constraints = child(spec, "matchConstraints").unwrap_or(&Value::Null);
+    for rule in list(constraints, "resourceRules") {
+        let path = SPEC.at("matchConstraints.resourceRules.operations");
+        for operation in texts(rule, "operations") {
+            one_of(errors, &path, operation, &["*", "CONNECT", "CREATE", "UPDATE"]);
+        }
+    }
     let mutations = list(spec, "mutations");
     let path = SPEC.at("mutations");
     if mutations.is_empty() {
         errors.required(path, "mutations must contain at least one item");
     }
     for (i, mutation) in mutations.iter().enumerate() {
-        let path = path.index(i);
-        let (field, other) = match text(mutation, "patchType") {
-            "" => {
-                errors.required(path.at("patchType"), "");
-                continue;
-            }
-            "ApplyConfiguration" => ("applyConfiguration", "jsonPatch"),
-            "JSONPatch" => ("jsonPatch", "applyConfiguration"),
-            unknown => {
-                errors.not_supported(path.at("patchType"), unknown, &["ApplyConfiguration", "JSONPatch"]);
-                continue;
-            }
-        };
-        match child(mutation, field) {
-            None => errors.required(
-                path.at(field),
-                format!("must be specified when patchType is {}", text(mutation, "patchType")),
-            ),
-            Some(patch) if text(patch, "expression").trim().is_empty() => {
-                errors.required(path.at(field).at("expression"), "");
-            }
-            Some(_) => {}
-        }
-        if has(mutation, other) {
-            errors.invalid(
-                path.at(other),
-                "{...}",
-                format!("must not be specified when patchType is {}", text(mutation, "patchType")),
-            );
-        }
+        validate_mutation(mutation, &path.index(i), errors);
     }
     let path = SPEC.at("reinvocationPolicy");
     match text(spec, "reinvocationPolicy") {
         "" => errors.required(path, ""),
         policy => one_of(errors, &path, policy, &["IfNeeded", "Never"]),
+    }
+}
+
+fn validate_mutation(mutation: &Value, path: &Path, errors: &mut Errors) {
+    let kind = text(mutation, "patchType");
+    let (field, other) = match kind {
+        "" => return errors.required(path.at("patchType"), ""),
+        "ApplyConfiguration" => ("applyConfiguration", "jsonPatch"),
+        "JSONPatch" => ("jsonPatch", "applyConfiguration"),
+        unknown => {
+            return errors.not_supported(path.at("patchType"), unknown, &["ApplyConfiguration", "JSONPatch"]);
+        }
+    };
+    match child(mutation, field) {
+        None => errors.required(path.at(field), format!("must be specified when patchType is {kind}")),
+        Some(patch) if text(patch, "expression").trim().is_empty() => {
+            errors.required(path.at(field).at("expression"), "");
+        }
+        Some(_) => {}
+    }
+    if has(mutation, other) {
+        let message = format!("must not be specified when patchType is {kind}");
+        errors.invalid(path.at(other), format!("{{{other}}}"), message);
     }
 }
 

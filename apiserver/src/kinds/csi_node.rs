@@ -3,7 +3,7 @@
 use super::csi_driver::validate_driver_name;
 use super::labels::validate_selector;
 use super::node::invalid_node_name;
-use super::path::{Path, child, entries, has, immutable, int, invalid_each, list, non_negative, opt_text, text, texts};
+use super::path::{Path, child, entries, has, immutable, int, invalid_each, non_negative, opt_text, text, texts};
 use super::pod::quantity;
 use super::{Context, Rules};
 use api::field::Errors;

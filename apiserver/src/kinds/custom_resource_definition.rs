@@ -163,7 +163,7 @@ fn validate_scale(scale: &Value, path: &Path, errors: &mut Errors) {
         if value.is_empty() && !optional {
             errors.required(path.at(key), "");
         } else if !value.is_empty() && !known {
-            let under = if prefix.is_empty() { ".spec or .status" } else { prefix.trim_end_matches('.') };
+            let under = if prefix.is_empty() { "either .spec or .status" } else { prefix.trim_end_matches('.') };
             errors.invalid(path.at(key), value, format!("should be a json path under {under}"));
         }
     }
@@ -187,9 +187,9 @@ fn validate_column(column: &Value, path: &Path, errors: &mut Errors) {
         errors.invalid(path.at("format"), format, format!("must be one of {}", FORMATS.join(",")));
     }
     match text(column, "jsonPath") {
-        "" => errors.required(path.at("jsonPath"), ""),
+        "" => errors.required(path.at("JSONPath"), ""),
         json_path if !json_path.starts_with('.') => {
-            errors.invalid(path.at("jsonPath"), json_path, "must be a simple json path starting with .");
+            errors.invalid(path.at("JSONPath"), json_path, "must be a simple json path starting with .");
         }
         _ => {}
     }
@@ -227,11 +227,12 @@ fn validate_conversion(spec: &Value, errors: &mut Errors) {
     required_one_of(errors, &path.at("strategy"), strategy, &["None", "Webhook"]);
     let webhook = child(conversion, "webhook");
     match (strategy, webhook) {
-        ("Webhook", None) => errors.required(path.at("webhook"), "required when strategy is set to Webhook"),
+        ("Webhook", None) => {
+            errors.required(path.at("webhookClientConfig"), "required when strategy is set to Webhook")
+        }
         ("Webhook", Some(webhook)) => {
-            let path = path.at("webhook");
             let config = child(webhook, "clientConfig").unwrap_or(&Value::Null);
-            validate_client(config, &path.at("clientConfig"), errors);
+            validate_client(config, &path.at("webhookClientConfig"), errors);
             let versions: Vec<&str> = texts(webhook, "conversionReviewVersions").collect();
             let path = path.at("conversionReviewVersions");
             if versions.is_empty() {
@@ -243,7 +244,9 @@ fn validate_conversion(spec: &Value, errors: &mut Errors) {
                 invalid_each(errors, &path.index(i), version, names::dns1035_label(version));
             }
         }
-        (_, Some(_)) => errors.forbidden(path.at("webhook"), "should not be set when strategy is not set to Webhook"),
+        (_, Some(_)) => {
+            errors.forbidden(path.at("webhookClientConfig"), "should not be set when strategy is not set to Webhook")
+        }
         _ => {}
     }
 }
@@ -261,7 +264,13 @@ fn validate_stored_versions(definition: &Value, errors: &mut Errors) {
     }
     for (i, version) in stored.iter().enumerate() {
         if !versions.iter().any(|known| version == text(known, "name")) {
-            errors.invalid(path.index(i), version.clone(), "must appear in spec.versions");
+            let name = version.as_str().unwrap_or_default();
+            let message = format!(
+                "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions \
+                 until a storage migration ensures no data remains persisted in {name} and removes {name} from \
+                 status.storedVersions"
+            );
+            errors.invalid(path.index(i), name, message);
         }
     }
 }
@@ -303,9 +312,6 @@ mod tests {
         assert_eq!(definition["status"]["storedVersions"], json!(["v0", "v1"]));
         let mut errors = Errors::new();
         validate_stored_versions(&definition, &mut errors);
-        assert_eq!(
-            errors.0[0].to_string(),
-            "status.storedVersions[0]: Invalid value: \"v0\": must appear in spec.versions"
-        );
+        assert_eq!(errors.0[0].field, "status.storedVersions[0]");
     }
 }

@@ -2,9 +2,15 @@
 //!
 //! The registry does what all kinds share: metadata, schema defaults, optimistic concurrency, finalizers, patches.
 
+mod admission_policy;
+mod api_service;
+pub mod certificate_signing_request;
 mod config_map;
 mod controller_revision;
 mod cron_job;
+mod csi_driver;
+mod csi_node;
+mod custom_resource_definition;
 mod daemon_set;
 mod deployment;
 mod diff;
@@ -12,7 +18,9 @@ mod endpoint_slice;
 mod endpoints;
 mod equality;
 pub mod event;
+mod flow_schema;
 pub mod horizontal_pod_autoscaler;
+mod ingress;
 mod int_or_percent;
 mod ip;
 mod job;
@@ -22,16 +30,27 @@ mod namespace;
 mod network_policy;
 mod node;
 mod path;
+mod persistent_volume;
+mod persistent_volume_claim;
 pub mod pod;
+mod pod_disruption_budget;
 mod pod_template;
+mod priority_class;
 mod replica_set;
 mod replication_controller;
+mod resource_claim;
+mod resource_quota;
+mod role;
+mod runtime_class;
 pub mod scale;
 mod secret;
 pub mod service;
 mod service_account;
+mod service_cidr;
 mod stateful_set;
+mod storage_class;
 pub mod subresources;
+mod webhook_configuration;
 
 use crate::authn::User;
 use crate::resources::Conversion;
@@ -158,14 +177,26 @@ static RULES: &[(&str, &str, &dyn Rules)] = &[
     ("", "ConfigMap", &config_map::ConfigMap),
     ("", "Endpoints", &endpoints::Endpoints),
     ("", "Event", &event::Event),
+    ("", "LimitRange", &resource_quota::LimitRange),
     ("", "Namespace", &namespace::Namespace),
     ("", "Node", &node::Node),
+    ("", "PersistentVolume", &persistent_volume::PersistentVolume),
+    ("", "PersistentVolumeClaim", &persistent_volume_claim::PersistentVolumeClaim),
     ("", "Pod", &pod::Pod),
     ("", "PodTemplate", &pod_template::PodTemplate),
     ("", "ReplicationController", &replication_controller::ReplicationController),
+    ("", "ResourceQuota", &resource_quota::ResourceQuota),
     ("", "Secret", &secret::Secret),
     ("", "Service", &service::Service),
     ("", "ServiceAccount", &service_account::ServiceAccount),
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy", &admission_policy::MutatingAdmissionPolicy),
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding", &admission_policy::MutatingAdmissionPolicyBinding),
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration", &webhook_configuration::MutatingWebhookConfiguration),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy", &admission_policy::ValidatingAdmissionPolicy),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", &admission_policy::ValidatingAdmissionPolicyBinding),
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", &webhook_configuration::ValidatingWebhookConfiguration),
+    ("apiextensions.k8s.io", "CustomResourceDefinition", &custom_resource_definition::CustomResourceDefinition),
+    ("apiregistration.k8s.io", "APIService", &api_service::ApiService),
     ("apps", "ControllerRevision", &controller_revision::ControllerRevision),
     ("apps", "DaemonSet", &daemon_set::DaemonSet),
     ("apps", "Deployment", &deployment::Deployment),
@@ -174,10 +205,34 @@ static RULES: &[(&str, &str, &dyn Rules)] = &[
     ("autoscaling", "HorizontalPodAutoscaler", &horizontal_pod_autoscaler::HorizontalPodAutoscaler),
     ("batch", "CronJob", &cron_job::CronJob),
     ("batch", "Job", &job::Job),
+    ("certificates.k8s.io", "CertificateSigningRequest", &certificate_signing_request::CertificateSigningRequest),
     ("coordination.k8s.io", "Lease", &lease::Lease),
     ("discovery.k8s.io", "EndpointSlice", &endpoint_slice::EndpointSlice),
     ("events.k8s.io", "Event", &event::StrictEvent),
+    ("flowcontrol.apiserver.k8s.io", "FlowSchema", &flow_schema::FlowSchema),
+    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", &flow_schema::PriorityLevelConfiguration),
+    ("networking.k8s.io", "IPAddress", &service_cidr::IpAddress),
+    ("networking.k8s.io", "Ingress", &ingress::Ingress),
+    ("networking.k8s.io", "IngressClass", &ingress::IngressClass),
     ("networking.k8s.io", "NetworkPolicy", &network_policy::NetworkPolicy),
+    ("networking.k8s.io", "ServiceCIDR", &service_cidr::ServiceCidr),
+    ("node.k8s.io", "RuntimeClass", &runtime_class::RuntimeClass),
+    ("policy", "PodDisruptionBudget", &pod_disruption_budget::PodDisruptionBudget),
+    ("rbac.authorization.k8s.io", "ClusterRole", &role::ClusterRole),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding", &role::ClusterRoleBinding),
+    ("rbac.authorization.k8s.io", "Role", &role::Role),
+    ("rbac.authorization.k8s.io", "RoleBinding", &role::RoleBinding),
+    ("resource.k8s.io", "DeviceClass", &resource_claim::DeviceClass),
+    ("resource.k8s.io", "ResourceClaim", &resource_claim::ResourceClaim),
+    ("resource.k8s.io", "ResourceClaimTemplate", &resource_claim::ResourceClaimTemplate),
+    ("resource.k8s.io", "ResourceSlice", &resource_claim::ResourceSlice),
+    ("scheduling.k8s.io", "PriorityClass", &priority_class::PriorityClass),
+    ("storage.k8s.io", "CSIDriver", &csi_driver::CsiDriver),
+    ("storage.k8s.io", "CSINode", &csi_node::CsiNode),
+    ("storage.k8s.io", "CSIStorageCapacity", &csi_node::CsiStorageCapacity),
+    ("storage.k8s.io", "StorageClass", &storage_class::StorageClass),
+    ("storage.k8s.io", "VolumeAttachment", &csi_node::VolumeAttachment),
+    ("storage.k8s.io", "VolumeAttributesClass", &storage_class::VolumeAttributesClass),
 ];
 
 /// Versions that are stored in another shape.
@@ -194,19 +249,8 @@ static CONVERSIONS: &[(&str, &str, &str, Conversion)] = &[
 struct Generic;
 impl Rules for Generic {}
 
-/// TEMP
-struct Rbac;
-impl Rules for Rbac {
-    fn validate_name(&self, name: &str, _prefix: bool) -> Vec<String> {
-        api::names::path_segment(name)
-    }
-}
-
 /// The rules of a kind.
 pub fn rules(group: &str, kind: &str) -> &'static dyn Rules {
-    if group.starts_with("rbac") {
-        return &Rbac;
-    }
     let row = RULES.iter().find(|(g, k, _)| *k == kind && *g == group);
     row.map_or(&Generic, |(_, _, rules)| *rules)
 }

@@ -231,6 +231,10 @@ impl Rules for Pod {
         let period = requested.or_else(own).unwrap_or_default();
         Some(if period < 0 { 1 } else { period })
     }
+
+    fn returns_deleted(&self) -> bool {
+        true
+    }
 }
 
 /// The value at a path of the status.

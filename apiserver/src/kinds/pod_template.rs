@@ -47,4 +47,8 @@ impl Rules for PodTemplate {
     fn generation_changed(&self, object: &Value, old: &Value) -> bool {
         !same(child(object, "template"), child(old, "template"))
     }
+
+    fn returns_deleted(&self) -> bool {
+        true
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::Rules;
 use super::path::{Path, flag, has, immutable, int, one_of, opt_text};
-use api::field::{Errors, quote};
+use api::field::Errors;
 use api::{Value, document};
 
 pub struct PriorityClass;
@@ -59,7 +59,7 @@ impl Rules for PriorityClass {
 /// Why this is not one of the system's own classes.
 fn not_a_system_class(name: &str, value: i64, global_default: bool) -> Option<String> {
     let Some((_, expected)) = SYSTEM_CLASSES.iter().find(|(known, _)| *known == name) else {
-        return Some(format!("{} is not a known system priority class", quote(name)));
+        return Some(format!("{name} is not a known system priority class"));
     };
     if value != *expected {
         return Some(format!("value of {name} PriorityClass must be {expected}"));
@@ -80,7 +80,7 @@ mod tests {
             errors.0.first().map_or_else(String::new, ToString::to_string)
         };
         assert_eq!(first("system-node-critical", 2_000_001_000), "");
-        assert!(first("system-mine", 1).ends_with("error: \"system-mine\" is not a known system priority class"));
+        assert!(first("system-mine", 1).ends_with("error: system-mine is not a known system priority class"));
         assert_eq!(
             first("mine", 1_000_000_001),
             "value: Forbidden: maximum allowed value of a user defined priority is 1000000000"

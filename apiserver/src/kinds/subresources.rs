@@ -1,13 +1,13 @@
 //! Parts of an object that are written through a subresource of their own.
 
-use super::{namespace, pod};
+use super::{Context, certificate_signing_request, namespace, pod};
 use crate::registry::Part;
 use api::Value;
 use api::document;
 use api::field::Errors;
 
 /// Puts back everything that a write of this part may not change.
-pub fn restrict(part: Part, object: &mut Value, old: &Value) {
+pub fn restrict(part: Part, object: &mut Value, old: &Value, context: &Context) {
     match part {
         Part::Finalize => namespace::prepare_for_finalize(object, old),
         Part::EphemeralContainers => pod::prepare_ephemeral_containers(object, old),
@@ -19,6 +19,7 @@ pub fn restrict(part: Part, object: &mut Value, old: &Value) {
                 Some(conditions) => document::set(object, "status.conditions", conditions),
                 None => drop(document::remove(object, "status.conditions")),
             }
+            certificate_signing_request::prepare_for_approval(object, old, context.now);
         }
         _ => {}
     }
@@ -35,6 +36,7 @@ fn with_version(old: &Value, new: &Value) -> Value {
 pub fn validate(part: Part, object: &Value, old: &Value, errors: &mut Errors) {
     match part {
         Part::Finalize => namespace::validate_finalize(object, errors),
+        Part::Approval => certificate_signing_request::validate_approval(object, old, errors),
         Part::EphemeralContainers => pod::validate_ephemeral_containers(object, old, errors),
         Part::Resize => pod::validate_resize(object, old, errors),
         _ => {}

@@ -248,7 +248,7 @@ fn validate_resources(resources: &[&str], path: &Path, errors: &mut Errors) {
         errors.invalid(path, json!(resources), "if '*/*' is present, must not specify other resources");
     }
     let plain = |resource: &&str| !resource.contains('/') && *resource != "*" && !resource.is_empty();
-    if resources.contains(&"*") && resources.iter().any(|resource| plain(resource)) {
+    if resources.contains(&"*") && resources.iter().any(plain) {
         const WHY: &str = "if '*' is present, must not specify other resources without subresources";
         errors.invalid(path, json!(resources), WHY);
     }

@@ -54,8 +54,13 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Adds a warning, once: a write that is tried again would repeat it.
     pub fn warn(&self, message: impl Into<String>) {
-        self.warnings.lock().push(message.into());
+        let message = message.into();
+        let mut warnings = self.warnings.lock();
+        if !warnings.contains(&message) {
+            warnings.push(message);
+        }
     }
 
     pub fn key(&self) -> String {

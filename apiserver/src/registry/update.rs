@@ -66,11 +66,11 @@ impl ApiServer {
         let mut object = change(&old)?;
         check_versions(call, part, &object, &old)?;
         meta::match_namespace(&mut object, resource, call.namespace)?;
-        restrict(part, &mut object, &old);
+        let context = Context { user: call.user, now: call.now };
+        restrict(part, &mut object, &old, &context);
         admission::mutate(call, &mut object, Some(&old)).await?;
         meta::carry_over(&mut object, &old);
         let reservation = reserve::for_write(call, Some(&old), &mut object)?;
-        let context = Context { user: call.user, now: call.now };
         match part {
             Part::Status => resource.rules.prepare_for_status_update(&mut object, &old, &context),
             Part::Main => prepare_main(call, &mut object, &old, &context),
@@ -147,9 +147,9 @@ fn check_versions(call: &Call<'_>, part: Part, object: &Value, old: &Value) -> R
 }
 
 /// Puts back everything that a write of this part may not change.
-fn restrict(part: Part, object: &mut Value, old: &Value) {
+fn restrict(part: Part, object: &mut Value, old: &Value, context: &Context) {
     if part != Part::Status {
-        return subresources::restrict(part, object, old);
+        return subresources::restrict(part, object, old, context);
     }
     let given = document::as_map(object);
     let (status, metadata) = (given.remove("status"), given.remove("metadata"));

@@ -6,7 +6,8 @@ use crate::server::{Server, beside};
 use anyhow::{Result, ensure};
 use std::time::Duration;
 
-pub const CASES: &[Case] = &[Case::new("components::each_ends_and_comes_back", Needs::Binary, each_ends_and_comes_back)];
+pub const CASES: &[Case] =
+    &[Case::new("components::each_ends_and_comes_back", Needs::Binary, each_ends_and_comes_back)];
 
 fn each_ends_and_comes_back(outer: &Context) -> Result<()> {
     let binary = outer.binary()?;

@@ -99,7 +99,8 @@ fn second_start(outer: &Context) -> Result<()> {
     ensure!(cx.path(identity, "{.metadata.uid}")? == uid, "another cluster");
     ensure!(cx.kubectl("get pods -o name")? == pods, "other pods");
     let kubeconfig = cx.kubeconfig_with_token(token.trim())?;
-    cx.kubectl(&format!("--kubeconfig={} auth whoami", kubeconfig.display())).context("a token from before the restart")?;
+    cx.kubectl(&format!("--kubeconfig={} auth whoami", kubeconfig.display()))
+        .context("a token from before the restart")?;
     cx.kubectl("scale deployment kept --replicas=3")?;
     cx.until_path("deployment/kept", "{.status.readyReplicas}", "3")?;
     terminated(&mut server, "INT")
@@ -153,7 +154,11 @@ fn unwritable_directory(outer: &Context) -> Result<()> {
     let file = outer.dir.path().join("file");
     std::fs::write(&file, "")?;
     let below = file.join("data");
-    refused(outer, &["server", "--data-dir", &below.to_string_lossy(), "--secure-port", "0"], &[&below.to_string_lossy()])?;
+    refused(
+        outer,
+        &["server", "--data-dir", &below.to_string_lossy(), "--secure-port", "0"],
+        &[&below.to_string_lossy()],
+    )?;
     refused(outer, &["server", "--data-dir", "/proc/coracle", "--secure-port", "0"], &["/proc/coracle"])
 }
 
@@ -185,10 +190,15 @@ fn kubeconfig_command(outer: &Context) -> Result<()> {
     let data_dir = outer.dir.path().join("data");
     let server = Server::start(outer.binary()?, "server", &data_dir, &[])?;
     let (directory, url) = (data_dir.to_string_lossy(), server.url()?);
-    for (user, name) in [("admin", "kubernetes-admin"), ("scheduler", "system:kube-scheduler"), ("node:edge-1", "system:node:edge-1")] {
+    for (user, name) in
+        [("admin", "kubernetes-admin"), ("scheduler", "system:kube-scheduler"), ("node:edge-1", "system:node:edge-1")]
+    {
         let log = outer.dir.path().join("kubeconfig");
-        let mut process =
-            Process::start(outer.binary()?, &["kubeconfig", "--data-dir", &directory, "--server", &url, "--user", user], &log)?;
+        let mut process = Process::start(
+            outer.binary()?,
+            &["kubeconfig", "--data-dir", &directory, "--server", &url, "--user", user],
+            &log,
+        )?;
         ensure!(process.ended(Duration::from_secs(10))?.success(), "{}", process.printed()?);
         let cluster = Cluster::connect("", &log, None, &outer.settings.runtime)?;
         let who = outer.on(&cluster, "")?.kubectl("auth whoami -o jsonpath={.status.userInfo.username}")?;
@@ -201,7 +211,10 @@ fn help(outer: &Context) -> Result<()> {
     let log = outer.dir.path().join("help");
     for (arguments, parts) in [
         (&["--help"][..], &["server", "apiserver", "scheduler", "controller-manager", "kubeconfig", "kubectl"][..]),
-        (&["server", "--help"], &["--data-dir", "--bind-address", "--secure-port", "--hollow-nodes", "--store", "--tls-san"]),
+        (
+            &["server", "--help"],
+            &["--data-dir", "--bind-address", "--secure-port", "--hollow-nodes", "--store", "--tls-san"],
+        ),
     ] {
         let mut process = Process::start(outer.binary()?, arguments, &log)?;
         ensure!(process.ended(SOON)?.success());

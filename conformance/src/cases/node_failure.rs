@@ -47,10 +47,13 @@ fn node_that_stops(outer: &Context) -> Result<()> {
     has(&described, &["NodeStatusUnknown", "Kubelet stopped posting node status.", "NodeNotReady"])?;
     cx.until("both taints", || {
         let taints = cx.path(&format!("node/{node}"), "{range .spec.taints[*]}{.key}:{.effect} {end}")?;
-        Ok(["NoSchedule", "NoExecute"].iter().all(|effect| taints.contains(&format!("node.kubernetes.io/unreachable:{effect}"))))
+        Ok(["NoSchedule", "NoExecute"]
+            .iter()
+            .all(|effect| taints.contains(&format!("node.kubernetes.io/unreachable:{effect}"))))
     })?;
     cx.until("six pods elsewhere", || {
-        let ready = cx.path("pods", "{range .items[*]}{.spec.nodeName} {.status.phase} {.metadata.deletionTimestamp}\n{end}")?;
+        let ready =
+            cx.path("pods", "{range .items[*]}{.spec.nodeName} {.status.phase} {.metadata.deletionTimestamp}\n{end}")?;
         Ok(ready.lines().filter(|line| line.trim_end().ends_with("Running") && !line.starts_with(&node)).count() == 6)
     })
     .with_context(|| cx.kubectl("get pods -o wide").unwrap_or_default())?;

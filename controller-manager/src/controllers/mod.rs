@@ -10,6 +10,7 @@ mod claim;
 mod conditions;
 mod deployment;
 mod endpoint_slice;
+mod endpoint_slice_mirroring;
 mod endpoints;
 mod garbage_collector;
 mod namespace;
@@ -29,6 +30,11 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller::new("deployment-controller", deployment::watch, deployment::reconcile),
     Controller::new("endpoints-controller", endpoints::watch, endpoints::reconcile),
     Controller::new("endpointslice-controller", endpoint_slice::watch, endpoint_slice::reconcile),
+    Controller::new(
+        "endpointslice-mirroring-controller",
+        endpoint_slice_mirroring::watch,
+        endpoint_slice_mirroring::reconcile,
+    ),
     Controller::new("node-lifecycle-controller", node_lifecycle::watch, node_lifecycle::reconcile),
     // The same controller's other half: one node of a zone is tainted after the other, so each decision must see the one before.
     Controller {

@@ -24,7 +24,7 @@ const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 pub fn watch(informers: &Informers, queue: &Queue) {
     let (wake, nodes) = (queue.clone(), informers.stores().nodes.clone());
     informers.pods.subscribe(move |delta| {
-        let (Delta::Added(pod) | Delta::Updated { new: pod, .. }) = delta else { return };
+        let pod = delta.object();
         let node = &pod.spec.node_name;
         if pod.metadata.is_terminating() || (!node.is_empty() && nodes.get("", node).is_none()) {
             wake.add(Item::of(PODS, &pod.metadata));
@@ -122,4 +122,50 @@ fn delete_ended(view: &View<'_>) -> Plan {
     ended.truncate(ended.len() - threshold);
     plan.each(ended.iter().map(|pod| forced_deletion(pod)).collect());
     plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::{World, running_pod};
+
+    #[test]
+    fn a_pod_of_a_missing_node_goes_after_the_quarantine() {
+        let mut world = World::new();
+        world.put(PODS, running_pod("p", json!({}), "gone", "10.0.0.1"));
+        let item = Item::new(PODS, "n", "p");
+        world.reconcile(reconcile, &item);
+        assert_eq!(world.requeued, Some(QUARANTINE));
+        world.pass(40);
+        let actions = world.plan(reconcile, &item);
+        let [condition, failed, Action::Delete { options, .. }] = actions.actions()[..] else { panic!() };
+        assert!(format!("{condition:?}").contains("DeletionByPodGC") && format!("{failed:?}").contains("Failed"));
+        assert_eq!(options.grace_period_seconds, Some(0));
+        world.put(NODES, json!({ "metadata": { "name": "gone" } }));
+        assert_eq!(world.reconcile(reconcile, &item), 0, "the node is there after all");
+    }
+
+    #[test]
+    fn a_terminating_pod_without_a_node_goes_at_once() {
+        let mut world = World::new();
+        let mut pod = running_pod("p", json!({}), "", "");
+        pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        world.put(PODS, pod);
+        world.reconcile(reconcile, &Item::new(PODS, "n", "p"));
+        assert_eq!(world.log, ["~p", "-p"]);
+    }
+
+    #[test]
+    fn the_oldest_ended_pods_beyond_the_threshold_go() {
+        let mut world = World::new();
+        world.options.terminated_pod_gc_threshold = 1;
+        for name in ["old", "new"] {
+            let mut pod = running_pod(name, json!({}), "a", "");
+            pod["status"]["phase"] = json!("Succeeded");
+            world.put(PODS, pod);
+            world.pass(10);
+        }
+        world.reconcile(reconcile, &sweep());
+        assert_eq!(world.log, ["-old"]);
+    }
 }

@@ -57,3 +57,23 @@ pub fn reconcile(view: &View<'_>, item: &Item) -> Plan {
     plan.act(Action::merge(CONFIG_MAPS, &current.metadata, "", body));
     plan
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::World;
+
+    #[test]
+    fn the_certificate_is_published_and_kept() {
+        let mut world = World::new();
+        world.options.root_ca = "PEM".to_owned();
+        world.put(NAMESPACES, json!({ "metadata": { "name": "n" } }));
+        let item = Item::new(NAMESPACES, "", "n");
+        world.reconcile(reconcile, &item);
+        assert_eq!(world.get(CONFIG_MAPS, "n", NAME).unwrap()["data"], json!({ "ca.crt": "PEM" }));
+        world.change(CONFIG_MAPS, "n", NAME, json!({ "data": { "ca.crt": "other", "more": "x" } }));
+        world.reconcile(reconcile, &item);
+        assert_eq!(world.get(CONFIG_MAPS, "n", NAME).unwrap()["data"], json!({ "ca.crt": "PEM" }));
+        assert_eq!(world.reconcile(reconcile, &item), 0);
+    }
+}

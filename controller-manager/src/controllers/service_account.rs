@@ -39,3 +39,20 @@ pub fn reconcile(view: &View<'_>, item: &Item) -> Plan {
     }
     plan
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::World;
+
+    #[test]
+    fn an_active_namespace_gets_its_account() {
+        let mut world = World::new();
+        world.put(NAMESPACES, json!({ "metadata": { "name": "n" } }));
+        world.put(NAMESPACES, json!({ "metadata": { "name": "dying", "deletionTimestamp": "2026-01-01T00:00:00Z" } }));
+        let item = Item::new(NAMESPACES, "", "n");
+        assert_eq!(world.reconcile(reconcile, &item), 1);
+        assert_eq!(world.reconcile(reconcile, &item), 0);
+        assert_eq!(world.reconcile(reconcile, &Item::new(NAMESPACES, "", "dying")), 0);
+    }
+}

@@ -22,11 +22,10 @@ pub fn watch(informers: &Informers, queue: &Queue) {
     let (wake, pods) = (queue.clone(), informers.stores().pods.clone());
     informers.nodes.subscribe(move |delta| {
         let changed = match delta {
-            Delta::Added(node) => has_no_execute(node),
+            Delta::Added(node) | Delta::Deleted(node) => has_no_execute(node),
             Delta::Updated { old, new } => {
                 old.spec.taints != new.spec.taints && (has_no_execute(old) || has_no_execute(new))
             }
-            Delta::Deleted(_) => false,
         };
         if changed {
             for pod in pods.by(NODE, &delta.object().metadata.name) {
@@ -136,6 +135,8 @@ fn say(item: &Item, note: String) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::world::{World, running_pod};
+    use component::resource::NODES;
 
     #[test]
     fn the_shortest_toleration_counts() {
@@ -152,5 +153,42 @@ mod tests {
         let both = [toleration("a", Some(300)), toleration("b", Some(5))];
         assert_eq!(stay(&both, &[&a, &b]), Stay::For(Duration::from_secs(5)));
         assert_eq!(stay(&[toleration("a", Some(-1))], &[&a]), Stay::For(Duration::ZERO));
+    }
+
+    fn tainted_world() -> (World, Item) {
+        let mut world = World::new();
+        let taint = json!({ "key": "gone", "effect": "NoExecute" });
+        world.put(NODES, json!({ "metadata": { "name": "a" }, "spec": { "taints": [taint] } }));
+        (world, Item::new(PODS, "n", "p"))
+    }
+
+    #[test]
+    fn a_pod_stays_for_as_long_as_it_tolerates_the_taint() {
+        let (mut world, item) = tainted_world();
+        let mut pod = running_pod("p", json!({}), "a", "10.0.0.1");
+        pod["spec"]["tolerations"] = json!([{ "key": "gone", "operator": "Exists", "tolerationSeconds": 60 }]);
+        world.put(PODS, pod);
+        world.reconcile(reconcile, &item);
+        assert_eq!(world.requeued, Some(Duration::from_secs(60)));
+        world.pass(20);
+        world.reconcile(reconcile, &item);
+        assert_eq!(world.requeued, Some(Duration::from_secs(40)), "the time counts from the first look");
+        world.pass(40);
+        world.reconcile(reconcile, &item);
+        assert_eq!(world.log, ["~p", "-p"]);
+        assert_eq!(world.notes(), ["Marking for deletion Pod n/p"]);
+    }
+
+    #[test]
+    fn a_taint_that_goes_cancels_the_deletion() {
+        let (mut world, item) = tainted_world();
+        let mut pod = running_pod("p", json!({}), "a", "10.0.0.1");
+        pod["spec"]["tolerations"] = json!([{ "operator": "Exists", "tolerationSeconds": 60 }]);
+        world.put(PODS, pod);
+        world.reconcile(reconcile, &item);
+        world.change(NODES, "", "a", json!({ "spec": { "taints": null } }));
+        world.reconcile(reconcile, &item);
+        assert_eq!(world.notes(), ["Cancelling deletion of Pod n/p"]);
+        assert!(world.log.is_empty());
     }
 }

@@ -19,7 +19,10 @@ fn can_i(cx: &Context) -> Result<()> {
     ensure!(cx.kubectl("auth can-i create deployments")?.trim() == "yes");
     let (may, printed) = cx.kubectl_tries("auth can-i create pods --as=nobody-in-particular")?;
     ensure!(!may && printed.contains("no"), "{printed}");
-    has(&cx.kubectl("auth can-i --list --as=nobody-in-particular")?, &["selfsubjectaccessreviews.authorization.k8s.io", "[/api/*]", "[get]"])
+    has(
+        &cx.kubectl("auth can-i --list --as=nobody-in-particular")?,
+        &["selfsubjectaccessreviews.authorization.k8s.io", "[/api/*]", "[get]"],
+    )
 }
 
 fn whoami(cx: &Context) -> Result<()> {
@@ -50,9 +53,19 @@ fn restricted_service_account(cx: &Context) -> Result<()> {
     let printed = cx.kubectl_fails(&format!("get secrets --as={user}"))?;
     ensure!(printed.trim() == sentence, "{printed}");
     let printed = cx.kubectl_fails(&format!("delete pod some --as={user}"))?;
-    has(&printed, &[&format!("pods \"some\" is forbidden: User \"{user}\" cannot delete resource \"pods\" in API group \"\" in the namespace \"{namespace}\"")])?;
+    has(
+        &printed,
+        &[&format!(
+            "pods \"some\" is forbidden: User \"{user}\" cannot delete resource \"pods\" in API group \"\" in the namespace \"{namespace}\""
+        )],
+    )?;
     let printed = cx.kubectl_fails(&format!("get deployments.apps -A --as={user}"))?;
-    has(&printed, &[&format!("deployments.apps is forbidden: User \"{user}\" cannot list resource \"deployments\" in API group \"apps\" at the cluster scope")])?;
+    has(
+        &printed,
+        &[&format!(
+            "deployments.apps is forbidden: User \"{user}\" cannot list resource \"deployments\" in API group \"apps\" at the cluster scope"
+        )],
+    )?;
     let rules = cx.kubectl(&format!("auth can-i --list --as={user}"))?;
     has(&rules, &["pods", "[get list watch]"])
 }
@@ -64,7 +77,10 @@ fn token_of_a_service_account(cx: &Context) -> Result<()> {
     let kubeconfig = cx.kubeconfig_with_token(token.trim())?;
     let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
     let user = cx.kubectl(&format!("{kubeconfig} auth whoami -o jsonpath={{.status.userInfo}}"))?;
-    has(&user, &[&format!("system:serviceaccount:{}:reader", cx.namespace), "system:serviceaccounts", "system:authenticated"])?;
+    has(
+        &user,
+        &[&format!("system:serviceaccount:{}:reader", cx.namespace), "system:serviceaccounts", "system:authenticated"],
+    )?;
     cx.kubectl(&format!("{kubeconfig} get pods"))?;
     has(&cx.kubectl_fails(&format!("{kubeconfig} get configmaps"))?, &["configmaps is forbidden"])?;
     // A token does not outlive its account.
@@ -89,7 +105,9 @@ fn default_roles(cx: &Context) -> Result<()> {
         cx.kubectl(&format!("create rolebinding {role} --clusterrole={role} --user={who}"))?;
     }
     let may = |who: &str, what: &str| cx.kubectl_tries(&format!("auth can-i {what} --as={who}")).map(|answer| answer.0);
-    cx.until("the bindings to count", || Ok(may("ada", "create roles")? && may("victor", "get pods")? && may("eve", "get pods")?))?;
+    cx.until("the bindings to count", || {
+        Ok(may("ada", "create roles")? && may("victor", "get pods")? && may("eve", "get pods")?)
+    })?;
     let expected = [
         ("victor", "list deployments", true),
         ("victor", "get secrets", false),
@@ -107,5 +125,8 @@ fn default_roles(cx: &Context) -> Result<()> {
         "resourceAttributes": {"namespace": cx.namespace, "verb": "get", "resource": "pods"}}});
     let answer = cx.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review)?.json()?;
     ensure!(answer["status"]["allowed"] == true, "{answer}");
-    has(answer["status"]["reason"].as_str().unwrap_or_default(), &["RBAC: allowed by RoleBinding", "ClusterRole \"view\" to User \"victor\""])
+    has(
+        answer["status"]["reason"].as_str().unwrap_or_default(),
+        &["RBAC: allowed by RoleBinding", "ClusterRole \"view\" to User \"victor\""],
+    )
 }

@@ -91,11 +91,17 @@ fn health(cx: &Context) -> Result<()> {
 
 fn metrics(cx: &Context) -> Result<()> {
     cx.read("/api/v1/nodes")?;
-    has(&cx.kubectl("get --raw /metrics")?, &["# TYPE apiserver_request_total counter", "apiserver_request_duration_seconds"])
+    has(
+        &cx.kubectl("get --raw /metrics")?,
+        &["# TYPE apiserver_request_total counter", "apiserver_request_duration_seconds"],
+    )
 }
 
 fn explain(cx: &Context) -> Result<()> {
-    has(&cx.kubectl("explain pod.spec")?, &["KIND:       Pod", "VERSION:    v1", "FIELD: spec", "containers\t<[]Container> -required-"])?;
+    has(
+        &cx.kubectl("explain pod.spec")?,
+        &["KIND:       Pod", "VERSION:    v1", "FIELD: spec", "containers\t<[]Container> -required-"],
+    )?;
     has(&cx.kubectl("explain deployment.spec.strategy.rollingUpdate.maxSurge")?, &["GROUP:      apps", "<IntOrString>"])
 }
 
@@ -103,11 +109,16 @@ fn explain(cx: &Context) -> Result<()> {
 fn bootstrap_objects(cx: &Context) -> Result<()> {
     has(&cx.kubectl("get namespaces")?, &["default", "kube-system", "kube-public", "kube-node-lease", "Active"])?;
     let roles = cx.kubectl("get clusterroles -o name")?;
-    for role in ["cluster-admin", "admin", "edit", "view", "system:kube-scheduler", "system:basic-user", "system:discovery"] {
+    for role in
+        ["cluster-admin", "admin", "edit", "view", "system:kube-scheduler", "system:basic-user", "system:discovery"]
+    {
         has(&roles, &[&format!("clusterrole.rbac.authorization.k8s.io/{role}\n")])?;
     }
     has(&cx.kubectl("get clusterrolebindings")?, &["cluster-admin", "ClusterRole/cluster-admin"])?;
-    has(&cx.kubectl("get priorityclasses")?, &["system-cluster-critical", "2000000000", "system-node-critical", "2000001000"])?;
+    has(
+        &cx.kubectl("get priorityclasses")?,
+        &["system-cluster-critical", "2000000000", "system-node-critical", "2000001000"],
+    )?;
     has(&cx.kubectl("get service kubernetes -n default")?, &["ClusterIP", "443/TCP"])?;
     has(&cx.kubectl("get endpointslices -n default")?, &["kubernetes"])?;
     let account = cx.kubectl("get configmap kube-root-ca.crt -o jsonpath={.data}")?;

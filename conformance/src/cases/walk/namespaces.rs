@@ -13,7 +13,9 @@ pub const CASES: &[Case] = &[
 fn delete_namespace(cx: &Context) -> Result<()> {
     let name = format!("{}-full", cx.namespace);
     has(&cx.kubectl(&format!("create namespace {name}"))?, &[&format!("namespace/{name} created")])?;
-    cx.until("its service account", || Ok(cx.kubectl(&format!("get serviceaccounts -n {name} -o name"))?.contains("default")))?;
+    cx.until("its service account", || {
+        Ok(cx.kubectl(&format!("get serviceaccounts -n {name} -o name"))?.contains("default"))
+    })?;
     cx.kubectl(&format!("create deployment web --image=nginx --replicas=3 -n {name}"))?;
     cx.kubectl(&format!("expose deployment web --port=80 -n {name}"))?;
     cx.kubectl(&format!("create configmap c -n {name}"))?;
@@ -21,7 +23,8 @@ fn delete_namespace(cx: &Context) -> Result<()> {
     cx.kubectl(&format!("rollout status deployment/web --timeout=60s -n {name}"))?;
     has(&cx.kubectl(&format!("delete namespace {name}"))?, &[&format!("namespace \"{name}\" deleted")])?;
     has(&cx.kubectl_fails(&format!("get namespace {name}"))?, &["NotFound"])?;
-    let kinds = "deployments,replicasets,pods,services,endpoints,endpointslices,configmaps,secrets,serviceaccounts,events";
+    let kinds =
+        "deployments,replicasets,pods,services,endpoints,endpointslices,configmaps,secrets,serviceaccounts,events";
     let left = cx.kubectl(&format!("get {kinds} -n {name} -o name"))?;
     ensure!(left.is_empty(), "left behind: {left}");
     cx.kubectl(&format!("create namespace {name}"))?;
@@ -34,16 +37,20 @@ fn namespace_that_ends(cx: &Context) -> Result<()> {
     cx.kubectl(&format!("create namespace {name}"))?;
     cx.kubectl_reading(
         &format!("apply -n {name} -f -"),
-        "{apiVersion: v1, kind: ConfigMap, metadata: {name: held, finalizers: [example.com/hold]}}",
+        "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: held, finalizers: [example.com/hold]}}",
     )?;
     cx.kubectl(&format!("delete namespace {name} --wait=false"))?;
     cx.until_path(&format!("namespace/{name}"), "{.status.phase}", "Terminating")?;
     has(&cx.kubectl("get namespaces")?, &["Terminating"])?;
     let refused = cx.kubectl_fails(&format!("create configmap late -n {name}"))?;
-    has(&refused, &["Forbidden", &format!("unable to create new content in namespace {name} because it is being terminated")])?;
+    has(
+        &refused,
+        &["Forbidden", &format!("unable to create new content in namespace {name} because it is being terminated")],
+    )?;
     cx.until("the condition that tells why", || {
         let conditions = cx.path(&format!("namespace/{name}"), "{.status.conditions}")?;
-        Ok(conditions.contains("SomeFinalizersRemain") && conditions.contains("example.com/hold in 1 resource instances"))
+        Ok(conditions.contains("SomeFinalizersRemain")
+            && conditions.contains("example.com/hold in 1 resource instances"))
     })?;
     cx.kubectl(&format!("patch configmap held -n {name} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'"))?;
     cx.kubectl(&format!("wait --for=delete namespace/{name} --timeout=60s")).map(|_| ())

@@ -19,7 +19,19 @@ fn nodes(cx: &Context) -> Result<()> {
     let node = one_node(cx)?;
     has(&cx.kubectl("get nodes")?, &["STATUS", "ROLES", "VERSION", "Ready", "v1.36"])?;
     let described = cx.kubectl(&format!("describe node {node}"))?;
-    has(&described, &["Capacity:", "Allocatable:", "PodCIDR:", "Ready", "KubeletReady", "MemoryPressure", "Lease:", "Allocated resources:"])?;
+    has(
+        &described,
+        &[
+            "Capacity:",
+            "Allocatable:",
+            "PodCIDR:",
+            "Ready",
+            "KubeletReady",
+            "MemoryPressure",
+            "Lease:",
+            "Allocated resources:",
+        ],
+    )?;
     has(&cx.kubectl("get leases -n kube-node-lease")?, &[&node])?;
     has(&cx.kubectl(&format!("get node {node} --show-labels"))?, &[&format!("kubernetes.io/hostname={node}")])
 }
@@ -47,7 +59,8 @@ fn drain(cx: &Context) -> Result<()> {
     ))?;
     let refused = cx.kubectl_fails(&format!("drain {node} --timeout=30s"))?;
     has(&refused, &["cannot delete Pods that declare no controller", "bare"])?;
-    let printed = cx.kubectl(&format!("drain {node} --force --ignore-daemonsets --delete-emptydir-data --timeout=60s"))?;
+    let printed =
+        cx.kubectl(&format!("drain {node} --force --ignore-daemonsets --delete-emptydir-data --timeout=60s"))?;
     has(&printed, &["evicting pod", &format!("node/{node} drained")])?;
     cx.kubectl("rollout status deployment/moving --timeout=60s")?;
     cx.until_path("deployment/moving", "{.status.readyReplicas}", "6")?;
@@ -62,7 +75,10 @@ fn taint(cx: &Context) -> Result<()> {
     has(&cx.kubectl(&format!("taint node {node} dedicated=db:NoSchedule"))?, &[&format!("node/{node} tainted")])?;
     cx.kubectl("create deployment others --image=nginx --replicas=4")?;
     cx.kubectl("rollout status deployment/others --timeout=60s")?;
-    ensure!(!cx.path("pods", "{.items[*].spec.nodeName}")?.split(' ').any(|name| name == node), "the taint was not heeded");
+    ensure!(
+        !cx.path("pods", "{.items[*].spec.nodeName}")?.split(' ').any(|name| name == node),
+        "the taint was not heeded"
+    );
     cx.apply(&format!(
         "{{apiVersion: v1, kind: Pod, metadata: {{name: tolerant}}, spec: {{nodeSelector: {{kubernetes.io/hostname: {node}}}, \
          tolerations: [{{key: dedicated, operator: Equal, value: db, effect: NoSchedule}}], containers: [{{name: c, image: i}}]}}}}"

@@ -80,14 +80,23 @@ fn replace(cx: &Context) -> Result<()> {
     let path = cx.dir.path().join("old.json");
     std::fs::write(&path, old)?;
     let stale = cx.kubectl_fails(&format!("replace -f {}", path.display()))?;
-    has(&stale, &["Error from server (Conflict)", "Operation cannot be fulfilled on configmaps \"whole\": the object has been modified; please apply your changes to the latest version and try again"])
+    has(
+        &stale,
+        &[
+            "Error from server (Conflict)",
+            "Operation cannot be fulfilled on configmaps \"whole\": the object has been modified; please apply your changes to the latest version and try again",
+        ],
+    )
 }
 
 fn label_and_annotate(cx: &Context) -> Result<()> {
     cx.kubectl("create configmap tagged")?;
     has(&cx.kubectl("label configmap tagged tier=gold zone=a")?, &["configmap/tagged labeled"])?;
     has(&cx.kubectl("get configmaps -l tier=gold,zone!=b --show-labels")?, &["tagged", "tier=gold,zone=a"])?;
-    has(&cx.kubectl_fails("label configmap tagged tier=silver")?, &["already has a value (gold), and --overwrite is false"])?;
+    has(
+        &cx.kubectl_fails("label configmap tagged tier=silver")?,
+        &["already has a value (gold), and --overwrite is false"],
+    )?;
     cx.kubectl("label configmap tagged tier=silver --overwrite")?;
     cx.kubectl("label configmap tagged zone-")?;
     has(&cx.kubectl("get configmap tagged -L tier")?, &["TIER", "silver"])?;
@@ -95,7 +104,10 @@ fn label_and_annotate(cx: &Context) -> Result<()> {
     ensure!(cx.path("configmap/tagged", "{.metadata.annotations.example\\.com/note}")? == "two words");
     cx.kubectl("annotate configmap tagged example.com/note-")?;
     ensure!(cx.path("configmap/tagged", "{.metadata.annotations}{.metadata.labels}")? == r#"{"tier":"silver"}"#);
-    has(&cx.kubectl_fails("label configmap tagged bad=-x-")?, &["a valid label must be an empty string or consist of alphanumeric characters"])
+    has(
+        &cx.kubectl_fails("label configmap tagged bad=-x-")?,
+        &["a valid label must be an empty string or consist of alphanumeric characters"],
+    )
 }
 
 fn patch(cx: &Context) -> Result<()> {
@@ -111,14 +123,20 @@ fn patch(cx: &Context) -> Result<()> {
     ensure!(cx.path("deployment/p", "{.spec.template.spec.containers[*].name}")? == "nginx");
     let merge = r#"{"metadata":{"labels":{"app":null,"new":"yes"}},"spec":{"template":{"spec":{"containers":[{"name":"only","image":"x"}]}}}}"#;
     cx.kubectl(&format!("patch deployment p --type=merge -p '{merge}'"))?;
-    ensure!(cx.path("deployment/p", "{.spec.template.spec.containers[*].name}")? == "only", "a merge patch replaces lists");
+    ensure!(
+        cx.path("deployment/p", "{.spec.template.spec.containers[*].name}")? == "only",
+        "a merge patch replaces lists"
+    );
     ensure!(cx.path("deployment/p", "{.metadata.labels}")? == r#"{"new":"yes"}"#);
     let json = r#"[{"op":"test","path":"/spec/replicas","value":0},{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"y"},{"op":"add","path":"/metadata/labels/a~1b","value":"c"}]"#;
     cx.kubectl(&format!("patch deployment p --type=json -p '{json}'"))?;
     ensure!(cx.path("deployment/p", "{.spec.template.spec.containers[0].image} {.metadata.labels.a/b}")? == "y c");
     let failing = r#"[{"op":"test","path":"/spec/replicas","value":7}]"#;
     has(&cx.kubectl_fails(&format!("patch deployment p --type=json -p '{failing}'"))?, &["test", "/spec/replicas"])?;
-    has(&cx.kubectl(&format!("patch deployment p --type=merge -p '{{\"metadata\":{{\"labels\":{{\"new\":\"yes\"}}}}}}'"))?, &["(no change)"])?;
+    has(
+        &cx.kubectl("patch deployment p --type=merge -p '{\"metadata\":{\"labels\":{\"new\":\"yes\"}}}'")?,
+        &["(no change)"],
+    )?;
     cx.kubectl("patch deployment p --subresource=scale --type=merge -p '{\"spec\":{\"replicas\":1}}'")?;
     ensure!(cx.path("deployment/p", "{.spec.replicas}")? == "1");
     Ok(())
@@ -152,10 +170,13 @@ fn selectors(cx: &Context) -> Result<()> {
 }
 
 fn chunks(cx: &Context) -> Result<()> {
-    let manifest: String = (0..25).map(|n| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: n{n:02}}}\n---\n")).collect();
+    let manifest: String =
+        (0..25).map(|n| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: n{n:02}}}\n---\n")).collect();
     cx.kubectl_reading("create -f -", &manifest)?;
     cx.until("the CA's configmap", || Ok(cx.kubectl("get configmaps -o name")?.contains("kube-root-ca.crt")))?;
-    ensure!(cx.kubectl("get configmaps --chunk-size=4 -o name")?.lines().filter(|name| name.contains("/n")).count() == 25);
+    ensure!(
+        cx.kubectl("get configmaps --chunk-size=4 -o name")?.lines().filter(|name| name.contains("/n")).count() == 25
+    );
     let path = format!("/api/v1/namespaces/{}/configmaps?limit=10", cx.namespace);
     let first = cx.read(&path)?.json()?;
     ensure!(first["items"].as_array().is_some_and(|items| items.len() == 10), "{first}");
@@ -171,10 +192,15 @@ fn chunks(cx: &Context) -> Result<()> {
 
 fn output_formats(cx: &Context) -> Result<()> {
     cx.kubectl("create configmap shown --from-literal=key=value")?;
-    has(&cx.kubectl("get configmap shown -o yaml")?, &["apiVersion: v1\ndata:\n  key: value\nkind: ConfigMap\n", "uid: ", "resourceVersion: "])?;
+    has(
+        &cx.kubectl("get configmap shown -o yaml")?,
+        &["apiVersion: v1\ndata:\n  key: value\nkind: ConfigMap\n", "uid: ", "resourceVersion: "],
+    )?;
     has(&cx.kubectl("get configmap shown -o json")?, &["\"kind\": \"ConfigMap\""])?;
     has(&cx.kubectl("get configmaps -o yaml")?, &["kind: List"])?;
-    let columns = cx.kubectl("get configmaps -o custom-columns=N:.metadata.name,K:.data.key --sort-by=.metadata.creationTimestamp")?;
+    let columns = cx.kubectl(
+        "get configmaps -o custom-columns=N:.metadata.name,K:.data.key --sort-by=.metadata.creationTimestamp",
+    )?;
     has(&columns, &["N ", "K", "shown", "value"])?;
     ensure!(cx.kubectl("get configmap shown -o go-template={{.data.key}}")? == "value");
     has(&cx.kubectl("get configmaps")?, &["NAME", "DATA", "AGE", "shown"])?;
@@ -206,12 +232,15 @@ fn server_dry_run(cx: &Context) -> Result<()> {
     cx.kubectl("label configmap real x=y --dry-run=server")?;
     has(&cx.kubectl("patch configmap real --dry-run=server -o yaml -p '{\"data\":{\"a\":\"2\"}}'")?, &["a: \"2\""])?;
     ensure!(cx.path("configmap/real", "{.data.a}{.metadata.labels}")? == "1");
-    has(&cx.kubectl("create service nodeport ghost --tcp=80 --dry-run=server -o yaml")?, &["clusterIP: ", "nodePort: 3"])?;
+    has(
+        &cx.kubectl("create service nodeport ghost --tcp=80 --dry-run=server -o yaml")?,
+        &["clusterIP: ", "nodePort: 3"],
+    )?;
     cx.kubectl_fails("get service ghost").map(|_| ())
 }
 
 fn diff(cx: &Context) -> Result<()> {
-    let manifest = "{apiVersion: v1, kind: ConfigMap, metadata: {name: d}, data: {a: one}}";
+    let manifest = "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: d}, data: {a: one}}";
     cx.apply(manifest)?;
     cx.kubectl_reading("diff -f -", manifest)?;
     let path = cx.dir.path().join("changed.yaml");

@@ -31,7 +31,10 @@ fn netshoot(cx: &Context) -> Result<()> {
     cx.kubectl(&format!("get node {node}"))?;
     has(&cx.kubectl("get pods --show-labels")?, &["LABELS", "run=netshoot"])?;
     ensure!(!cx.kubectl("logs netshoot")?.trim().is_empty(), "the log is empty");
-    let spec = cx.path("pod/netshoot", "{.spec.containers[0].args} {.spec.restartPolicy} {.spec.serviceAccountName} {.status.qosClass}")?;
+    let spec = cx.path(
+        "pod/netshoot",
+        "{.spec.containers[0].args} {.spec.restartPolicy} {.spec.serviceAccountName} {.status.qosClass}",
+    )?;
     ensure!(spec == r#"["sleep","3600"] Always default BestEffort"#, "{spec}");
     has(&cx.kubectl("delete pod netshoot")?, &["pod \"netshoot\" deleted"])?;
     let gone = cx.kubectl_fails("get pod netshoot")?;
@@ -44,8 +47,14 @@ fn describe_pod(cx: &Context) -> Result<()> {
     cx.kubectl("wait --for=condition=Ready pod/netshoot --timeout=60s")?;
     cx.until("all events", || Ok(cx.kubectl("get events -o jsonpath={..reason}")?.contains("Started")))?;
     let described = cx.kubectl("describe pod netshoot")?;
-    has(&described, &["Name:             netshoot", "Priority:         0", "Service Account:  default", "Node:             "])?;
-    has(&described, &["Status:           Running", "Image:         nicolaka/netshoot", "QoS Class:                   BestEffort"])?;
+    has(
+        &described,
+        &["Name:             netshoot", "Priority:         0", "Service Account:  default", "Node:             "],
+    )?;
+    has(
+        &described,
+        &["Status:           Running", "Image:         nicolaka/netshoot", "QoS Class:                   BestEffort"],
+    )?;
     has(&described, &["kube-api-access-", "/var/run/secrets/kubernetes.io/serviceaccount", "Ready:          True"])?;
     has(&described, &["node.kubernetes.io/not-ready:NoExecute op=Exists for 300s"])?;
     for event in ["Scheduled", "Pulled", "Created", "Started"] {
@@ -59,8 +68,13 @@ fn pod_that_fits_nowhere(cx: &Context) -> Result<()> {
     cx.apply(
         "{apiVersion: v1, kind: Pod, metadata: {name: huge}, spec: {containers: [{name: c, image: i, resources: {requests: {cpu: 10k}}}]}}",
     )?;
-    cx.until("FailedScheduling", || Ok(cx.kubectl("get events --field-selector reason=FailedScheduling")?.contains("huge")))?;
-    has(&cx.kubectl("describe pod huge")?, &["Pending", "FailedScheduling", "nodes are available", "Insufficient cpu"])?;
+    cx.until("FailedScheduling", || {
+        Ok(cx.kubectl("get events --field-selector reason=FailedScheduling")?.contains("huge"))
+    })?;
+    has(
+        &cx.kubectl("describe pod huge")?,
+        &["Pending", "FailedScheduling", "nodes are available", "Insufficient cpu"],
+    )?;
     cx.until_path("pod/huge", "{.status.conditions[?(@.type==\"PodScheduled\")].reason}", "Unschedulable")
 }
 
@@ -87,7 +101,8 @@ fn pod_completes(cx: &Context) -> Result<()> {
 fn graceful_deletion(cx: &Context) -> Result<()> {
     cx.kubectl("run leaving --image=nginx")?;
     cx.kubectl("wait --for=condition=Ready pod/leaving --timeout=60s")?;
-    let mut watching = cx.kubectl_runs("get pod leaving -w -o 'jsonpath={.metadata.deletionGracePeriodSeconds} {.status.phase}\n'")?;
+    let mut watching =
+        cx.kubectl_runs("get pod leaving -w -o 'jsonpath={.metadata.deletionGracePeriodSeconds} {.status.phase}\n'")?;
     watching.until_printed("Running")?;
     cx.kubectl("delete pod leaving --grace-period=5 --wait=false")?;
     watching.until_printed("5 Running")?;
@@ -100,9 +115,10 @@ fn graceful_deletion(cx: &Context) -> Result<()> {
 
 fn get_watch(cx: &Context) -> Result<()> {
     let watching = cx.kubectl_runs("get pods --watch --output-watch-events")?;
-    cx.kubectl("run seen --image=nginx")?;
-    watching.until_printed("ADDED")?;
+    cx.kubectl("run before --image=nginx")?;
     watching.until_printed("Running")?;
+    cx.kubectl("run seen --image=nginx")?;
+    cx.kubectl("wait --for=condition=Ready pod/seen --timeout=60s")?;
     cx.kubectl("delete pod seen")?;
     watching.until_printed("Terminating")?;
     watching.until_printed("DELETED")?;

@@ -21,18 +21,34 @@ const STATUS: &str = "rollout status deployment/web --timeout=60s";
 fn deployment(cx: &Context) -> Result<()> {
     ensure!(cx.kubectl(WEB)?.trim() == "deployment.apps/web created");
     has(&cx.kubectl(STATUS)?, &["deployment \"web\" successfully rolled out"])?;
-    has(&cx.kubectl("get deployments -o wide")?, &["READY", "UP-TO-DATE", "AVAILABLE", "CONTAINERS", "3/3", "nginx", "app=web"])?;
+    has(
+        &cx.kubectl("get deployments -o wide")?,
+        &["READY", "UP-TO-DATE", "AVAILABLE", "CONTAINERS", "3/3", "nginx", "app=web"],
+    )?;
     has(&cx.kubectl("get replicasets")?, &["DESIRED", "CURRENT", "READY", "web-"])?;
     has(&cx.kubectl("get all")?, &["pod/web-", "deployment.apps/web", "replicaset.apps/web-"])?;
     cx.kubectl("scale deployment web --replicas=5")?;
     cx.until_path("deployment/web", "{.status.readyReplicas}", "5")?;
     cx.kubectl("scale deployment web --current-replicas=5 --replicas=2")?;
     cx.until("two pods", || Ok(cx.kubectl("get pods -o name")?.lines().count() == 2))?;
-    has(&cx.kubectl_fails("scale deployment web --current-replicas=5 --replicas=1")?, &["Expected replicas to be 5, was 2"])?;
+    has(
+        &cx.kubectl_fails("scale deployment web --current-replicas=5 --replicas=1")?,
+        &["Expected replicas to be 5, was 2"],
+    )?;
     let described = cx.kubectl("describe deployment web")?;
-    has(&described, &["Replicas:               2 desired", "StrategyType:           RollingUpdate", "25% max unavailable, 25% max surge"])?;
+    has(
+        &described,
+        &[
+            "Replicas:               2 desired",
+            "StrategyType:           RollingUpdate",
+            "25% max unavailable, 25% max surge",
+        ],
+    )?;
     has(&described, &["ScalingReplicaSet", "Scaled up replica set web-", "deployment-controller"])?;
-    has(&cx.kubectl("describe replicasets")?, &["Controlled By:  Deployment/web", "SuccessfulCreate", "Created pod: web-"])?;
+    has(
+        &cx.kubectl("describe replicasets")?,
+        &["Controlled By:  Deployment/web", "SuccessfulCreate", "Created pod: web-"],
+    )?;
     cx.kubectl("delete deployment web")?;
     cx.until("nothing to be left", || Ok(cx.kubectl("get pods,replicasets -o name")?.is_empty()))
 }
@@ -67,7 +83,11 @@ fn rollout_pause_and_restart(cx: &Context) -> Result<()> {
     cx.kubectl(STATUS)?;
     cx.kubectl("rollout pause deployment/web")?;
     cx.kubectl("set image deployment/web nginx=nginx:2")?;
-    cx.until_path("deployment/web", "{.status.observedGeneration}", &cx.path("deployment/web", "{.metadata.generation}")?)?;
+    cx.until_path(
+        "deployment/web",
+        "{.status.observedGeneration}",
+        &cx.path("deployment/web", "{.metadata.generation}")?,
+    )?;
     ensure!(cx.kubectl("get replicasets -o name")?.lines().count() == 1, "a paused deployment rolled out");
     cx.kubectl("rollout resume deployment/web")?;
     cx.kubectl(STATUS)?;
@@ -83,7 +103,10 @@ fn rollout_that_cannot_go_on(cx: &Context) -> Result<()> {
     cx.kubectl(STATUS)?;
     cx.kubectl("set resources deployment/web --requests=cpu=10k")?;
     cx.until_path("deployment/web", "{.status.unavailableReplicas}", "1")?;
-    ensure!(cx.path("deployment/web", "{.status.availableReplicas}")? == "3", "old pods went before new ones were there");
+    ensure!(
+        cx.path("deployment/web", "{.status.availableReplicas}")? == "3",
+        "old pods went before new ones were there"
+    );
     cx.kubectl("patch deployment web -p '{\"spec\":{\"progressDeadlineSeconds\":1}}'")?;
     let failed = cx.kubectl_fails(STATUS)?;
     has(&failed, &["deployment \"web\" exceeded its progress deadline"])?;
@@ -132,7 +155,10 @@ spec:
 ";
     has(&cx.apply(manifest)?, &["replicationcontroller/old created"])?;
     cx.until_path("rc/old", "{.status.readyReplicas}", "2")?;
-    ensure!(cx.path("rc/old", "{.spec.selector}")? == r#"{"app":"old"}"#, "the selector is the template's labels by default");
+    ensure!(
+        cx.path("rc/old", "{.spec.selector}")? == r#"{"app":"old"}"#,
+        "the selector is the template's labels by default"
+    );
     has(&cx.kubectl("get rc -o wide")?, &["DESIRED", "CURRENT", "READY", "CONTAINERS", "old", "app=old"])?;
     cx.kubectl("scale rc old --replicas=3")?;
     cx.until_path("rc/old", "{.status.readyReplicas}", "3")?;
@@ -145,7 +171,9 @@ fn cascade(cx: &Context) -> Result<()> {
     cx.kubectl("create deployment web --image=nginx")?;
     cx.kubectl(STATUS)?;
     cx.kubectl("delete deployment web --cascade=orphan")?;
-    cx.until("an ownerless replica set", || Ok(cx.path("replicasets", "{.items[*].metadata.ownerReferences}")?.is_empty()))?;
+    cx.until("an ownerless replica set", || {
+        Ok(cx.path("replicasets", "{.items[*].metadata.ownerReferences}")?.is_empty())
+    })?;
     ensure!(cx.kubectl("get replicasets,pods -o name")?.lines().count() == 2, "what was orphaned is gone");
     cx.kubectl("create deployment web --image=nginx")?;
     cx.until("the adoption", || Ok(cx.path("replicasets", "{..ownerReferences[0].name}")?.contains("web")))?;
