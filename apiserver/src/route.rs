@@ -45,12 +45,10 @@ impl Route {
         if old_watch {
             parts = &parts[1..];
         }
-        if parts[0] == "namespaces" {
-            if let Some(name) = parts.get(1) {
-                route.namespace = (*name).to_owned();
-                if parts.len() > 2 && !NAMESPACE_SUBRESOURCES.contains(&parts[2]) {
-                    parts = &parts[2..];
-                }
+        if let ["namespaces", name, rest @ ..] = parts {
+            route.namespace = (*name).to_owned();
+            if rest.first().is_some_and(|part| !NAMESPACE_SUBRESOURCES.contains(part)) {
+                parts = rest;
             }
         }
         route.resource = parts[0].to_owned();
@@ -76,13 +74,14 @@ impl Route {
             _ => "",
         };
         // A list or watch of one name by field selector counts as being about that name, so that RBAC can allow it.
-        if collection && matches!(self.verb, "list" | "watch" | "deletecollection") {
-            if let Some(name) = query.get("fieldSelector").and_then(|s| s.strip_prefix("metadata.name=")) {
-                let name = name.trim_start_matches('=');
-                if !name.is_empty() && !name.contains([',', '=', '\\', '/', '%']) {
-                    self.name = name.to_owned();
-                }
-            }
+        let selected = query.get("fieldSelector").and_then(|s| s.strip_prefix("metadata.name="));
+        if let Some(name) = selected.map(|name| name.trim_start_matches('='))
+            && collection
+            && matches!(self.verb, "list" | "watch" | "deletecollection")
+            && !name.is_empty()
+            && !name.contains([',', '=', '\\', '/', '%'])
+        {
+            self.name = name.to_owned();
         }
     }
 

@@ -20,11 +20,16 @@ pub enum Operation {
     Delete,
 }
 
+/// May change the object that is about to be written.
+type Mutate = fn(&Call<'_>, Operation, &mut Value) -> Result<(), ApiError>;
+/// May refuse the request, from the new object and the old one.
+type Validate = fn(&Call<'_>, Operation, Option<&Value>, Option<&Value>) -> Result<(), ApiError>;
+
 /// An admission plugin, as plain functions; the defaults let everything pass unchanged.
 struct Plugin {
     name: &'static str,
-    mutate: fn(&Call<'_>, Operation, &mut Value) -> Result<(), ApiError>,
-    validate: fn(&Call<'_>, Operation, Option<&Value>, Option<&Value>) -> Result<(), ApiError>,
+    mutate: Mutate,
+    validate: Validate,
 }
 
 const PASS: Plugin = Plugin { name: "", mutate: |_, _, _| Ok(()), validate: |_, _, _, _| Ok(()) };

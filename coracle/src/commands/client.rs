@@ -163,7 +163,7 @@ where
     let election = LeaderElection::new(name, &identity);
     let transport = component::Client::new(client.clone(), name);
     let leading = election.lead(&transport, stop.clone(), |token| work(client.clone(), token));
-    until_told(stop, async { leading.await.map(|_| ()).map_err(anyhow::Error::from) }).await
+    until_told(stop, leading).await
 }
 
 async fn until_told(stop: CancellationToken, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {

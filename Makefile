@@ -1,0 +1,58 @@
+# The way in. `make` alone explains.
+
+KUBECTL := $(CURDIR)/target/tools/bin/kubectl
+PYTHON := $(CURDIR)/target/tools/python/bin/python
+CORACLE := target/release/coracle
+# Only a KUBECONFIG that is said on the command line counts: one in the environment may be anything.
+GIVEN := $(if $(findstring command line,$(origin KUBECONFIG)),$(KUBECONFIG))
+NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+export PATH := $(PATH):$(CURDIR)/target/tools/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test unit conformance lint bench
+
+help:
+	@echo "make run          start a control plane with three simulated nodes, in ./coracle-data; Ctrl-C ends it"
+	@echo "make test         all tests: each crate's own, then conformance against the release binary"
+	@echo "make conformance  the black-box suite alone; KUBECONFIG=FILE tries that cluster instead, CASES='walk bad_input' some cases"
+	@echo "make lint         formatting, clippy, licences and known vulnerabilities"
+	@echo "make bench        figures as a table; REFERENCE=KUBECONFIG does the same work on another server beside it"
+	@echo
+	@echo "Needed: a Rust toolchain. What else is missing is installed: by apt a C compiler and Python; kubectl, if there is none, and"
+	@echo "the Python client under target/tools. Ports: run takes 6443, everything else free ones on loopback."
+
+build:
+	@set-up/tools compiler
+	cargo build --release --locked -p coracle
+
+# kubectl is for the one who runs it; the server needs none.
+run: build
+	@set-up/tools kubectl || true
+	@exec $(CORACLE) server --data-dir ./coracle-data --bind-address 127.0.0.1 --secure-port 6443 --hollow-nodes 3 --store embedded
+
+test: unit conformance
+
+unit:
+	@set-up/tools compiler
+ifeq ($(NEXTEST),)
+	cargo test --workspace --locked
+else
+	cargo nextest run --workspace --locked --no-tests=pass
+endif
+
+# Against a cluster of your own when KUBECONFIG is given on the command line, else against clusters that the suite starts.
+conformance: $(if $(GIVEN),,build)
+	@set-up/tools compiler kubectl python
+	cargo build --locked -p coracle-conformance
+	@target/debug/coracle-conformance --kubectl $(KUBECTL) --python $(PYTHON) \
+	  $(if $(GIVEN),--kubeconfig $(KUBECONFIG),--start $(CORACLE)) $(CASES)
+
+lint:
+	@set-up/tools compiler
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@set-up/tools deny
+	cargo deny --workspace check --hide-inclusion-graph licenses bans sources
+
+bench: build
+	cargo run --release --locked -p coracle-bench -- $(if $(REFERENCE),--reference $(REFERENCE)) $(BENCH)
