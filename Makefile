@@ -6,7 +6,6 @@ CORACLE := target/release/coracle
 # Only a KUBECONFIG that is said on the command line counts: one in the environment may be anything.
 GIVEN := $(if $(findstring command line,$(origin KUBECONFIG)),$(KUBECONFIG))
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
-export PATH := $(PATH):$(CURDIR)/target/tools/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test unit conformance lint bench
@@ -15,7 +14,7 @@ help:
 	@echo "make run          start a control plane with three simulated nodes, in ./coracle-data; Ctrl-C ends it"
 	@echo "make test         all tests: each crate's own, then conformance against the release binary"
 	@echo "make conformance  the black-box suite alone; KUBECONFIG=FILE tries that cluster instead, CASES='walk bad_input' some cases"
-	@echo "make lint         formatting, clippy, licences and known vulnerabilities"
+	@echo "make lint         formatting, clippy, and the licences and sources of what is depended on"
 	@echo "make bench        figures as a table; REFERENCE=KUBECONFIG does the same work on another server beside it"
 	@echo
 	@echo "Needed: a Rust toolchain. What else is missing is installed: by apt a C compiler and Python; kubectl, if there is none, and"
@@ -52,7 +51,7 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@set-up/tools deny
-	cargo deny --workspace check --hide-inclusion-graph licenses bans sources
+	PATH="$$PATH:$(CURDIR)/target/tools/bin" cargo deny --workspace check --hide-inclusion-graph licenses bans sources
 
 bench: build
 	cargo run --release --locked -p coracle-bench -- $(if $(REFERENCE),--reference $(REFERENCE)) $(BENCH)

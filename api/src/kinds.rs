@@ -20,6 +20,8 @@ pub struct Kind {
     pub verbs: &'static [&'static str],
     pub subresources: &'static [Subresource],
     stored_at: &'static str,
+    /// What clients are warned of; empty for a kind that has a future.
+    pub deprecation: &'static str,
 }
 
 /// A subresource of a kind: what it reads and writes, and which verbs discovery shows for it.
@@ -61,6 +63,7 @@ const fn namespaced(group: &'static str, version: &'static str, kind: &'static s
         verbs: ALL_VERBS,
         subresources: &[],
         stored_at: "",
+        deprecation: "",
     }
 }
 
@@ -83,6 +86,9 @@ impl Kind {
     }
     const fn subresources(self, subresources: &'static [Subresource]) -> Kind {
         Kind { subresources, ..self }
+    }
+    const fn deprecated(self, deprecation: &'static str) -> Kind {
+        Kind { deprecation, ..self }
     }
     const fn stored_at(self, stored_at: &'static str) -> Kind {
         Kind { stored_at, ..self }
@@ -168,9 +174,9 @@ pub fn find_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind
 #[rustfmt::skip]
 pub static KINDS: &[Kind] = &[
     namespaced("", "v1", "Binding", "bindings").create_only(),
-    cluster("", "v1", "ComponentStatus", "componentstatuses").short(&["cs"]).verbs(&["get", "list"]),
+    cluster("", "v1", "ComponentStatus", "componentstatuses").short(&["cs"]).deprecated("v1 ComponentStatus is deprecated in v1.19+").verbs(&["get", "list"]),
     namespaced("", "v1", "ConfigMap", "configmaps").short(&["cm"]),
-    namespaced("", "v1", "Endpoints", "endpoints").short(&["ep"]).stored_at("services/endpoints"),
+    namespaced("", "v1", "Endpoints", "endpoints").short(&["ep"]).deprecated("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice").stored_at("services/endpoints"),
     namespaced("", "v1", "Event", "events").short(&["ev"]),
     namespaced("", "v1", "LimitRange", "limitranges").short(&["limits"]),
     cluster("", "v1", "Namespace", "namespaces").short(&["ns"]).verbs(&["create", "delete", "get", "list", "patch", "update", "watch"]).subresources(&[sub("finalize", "", "v1", "Namespace", &["update"]), STATUS]),

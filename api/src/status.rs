@@ -30,6 +30,8 @@ pub struct Parts {
     pub uid: String,
     pub causes: Vec<Cause>,
     pub retry_after_seconds: u32,
+    /// Where an expired list can go on, at the newest state.
+    pub continue_token: String,
 }
 
 impl std::ops::Deref for ApiError {
@@ -214,6 +216,9 @@ impl ApiError {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code,
         });
+        if !self.continue_token.is_empty() {
+            status["metadata"]["continue"] = self.continue_token.as_str().into();
+        }
         if !details.is_empty() {
             status["details"] = Value::Object(details);
         }

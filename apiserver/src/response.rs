@@ -133,7 +133,7 @@ fn shaped(resource: &Resource, object: Value, output: Output, headers: bool) -> 
         }),
         Shape::Table => {
             let metadata = json!({ "resourceVersion": document::resource_version(&object) });
-            table::table(resource.kind, [object], json!({ "metadata": metadata }), &table_options(output, headers))
+            table::table(resource.kind, [object], metadata, &table_options(output, headers))
         }
     }
 }

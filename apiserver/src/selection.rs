@@ -10,6 +10,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use storage::Entry;
 
+const METADATA_FIELDS: &str = "\"metadata.name\", \"metadata.namespace\"";
+
 /// The selectors of a list or watch.
 pub struct Selection {
     labels: Option<Selector>,
@@ -32,7 +34,11 @@ impl Selection {
                 || (field == "metadata.namespace" && resource.kind.namespaced)
                 || resource.rules.selectable_fields().contains(&field);
             if !known {
-                return Err(ApiError::bad_request(format!("field label not supported: {field}")));
+                let by_metadata = resource.rules.selectable_fields().is_empty();
+                return Err(ApiError::bad_request(match by_metadata {
+                    true => format!("{} is not a known field selector: only {METADATA_FIELDS}", api::field::quote(field)),
+                    false => format!("field label not supported: {field}"),
+                }));
             }
         }
         let by_key = fields.terms.iter().all(|t| matches!(t.path.as_str(), "metadata.name" | "metadata.namespace"));

@@ -27,7 +27,7 @@ pub async fn serve(
     if !resource.kind.has_verb(route.verb) {
         return Err(method_not_allowed());
     }
-    match route.verb {
+    let answer = match route.verb {
         "get" => get(server, resource, &incoming),
         "list" => list(server, resource, &incoming).await,
         "watch" => watch(server, resource, &incoming).await,
@@ -37,13 +37,21 @@ pub async fn serve(
         "delete" => delete(server, resource, &incoming).await,
         "deletecollection" => delete_collection(server, resource, &incoming).await,
         _ => Err(ApiError::no_such_resource()),
-    }
+    };
+    answer.map(|mut response| {
+        if !resource.kind.deprecation.is_empty() {
+            add_warnings(&mut response, &[resource.kind.deprecation.to_owned()]);
+        }
+        response
+    })
 }
 
 /// A cluster-scoped resource is not found below a namespace, nor a single namespaced object outside one.
 fn check_scope(resource: &Resource, incoming: &Incoming) -> Result<(), ApiError> {
     let route = &incoming.route;
-    let in_namespace = !route.namespace.is_empty() && resource.kind.resource != "namespaces";
+    // A namespace's own path names it as the namespace too; another one's would be reached with this one's rights.
+    let own = resource.kind.resource == "namespaces" && route.namespace == route.name;
+    let in_namespace = !route.namespace.is_empty() && !own;
     let named = !matches!(route.verb, "list" | "watch" | "create");
     match (resource.kind.namespaced, in_namespace) {
         (false, true) => Err(ApiError::no_such_resource()),

@@ -82,11 +82,11 @@ def deployments(apps, core, namespace):
         if event["object"].status.ready_replicas == 2:
             stream.stop()
     assert apps.read_namespaced_deployment("python", namespace).status.ready_replicas == 2
+    pods = core.list_namespaced_pod(namespace, label_selector="app=python").items
+    assert len(pods) == 2 and all(pod.status.pod_ip for pod in pods)
+    assert core.read_namespaced_pod_log(pods[0].metadata.name, namespace)
     apps.patch_namespaced_deployment_scale("python", namespace, {"spec": {"replicas": 1}})
     assert apps.read_namespaced_deployment_scale("python", namespace).spec.replicas == 1
-    pods = core.list_namespaced_pod(namespace, label_selector="app=python").items
-    assert pods and all(pod.status.pod_ip for pod in pods)
-    assert core.read_namespaced_pod_log(pods[0].metadata.name, namespace)
     apps.delete_namespaced_deployment("python", namespace, propagation_policy="Foreground")
 
 

@@ -35,8 +35,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why keys could not be made, read or used. One line each, fit for whoever starts the server; never holds key material.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{}: {source}", path.display())]
-    Io { path: PathBuf, source: std::io::Error },
+    #[error("{}: {reason}", path.display())]
+    Io { path: PathBuf, reason: std::io::Error },
     #[error("{p} can be read by others (mode {mode:04o}); run: chmod {wanted:o} {p}", p = path.display())]
     Exposed { path: PathBuf, mode: u32, wanted: u32 },
     #[error("{}: {reason}; restore it, or move the directory aside to start with new keys", path.display())]
@@ -61,7 +61,7 @@ pub enum Error {
 
 impl Error {
     fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
-        move |source| Error::Io { path: path.to_path_buf(), source }
+        move |reason| Error::Io { path: path.to_path_buf(), reason }
     }
 
     fn unusable(path: PathBuf) -> impl FnOnce(Error) -> Error {

@@ -15,6 +15,8 @@ use storage::{Entry, Range, Revision};
 
 /// How long a list waits for a resource version that the server has not seen yet.
 const WAIT_FOR_REVISION: Duration = Duration::from_secs(3);
+/// Why a page cannot be had as it was; the failure carries a token for the rest as it is now.
+const INCONSISTENT: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
 /// How many entries are read at once while a filtered page is filled.
 const CHUNK: usize = 1000;
 
@@ -43,7 +45,11 @@ impl ApiServer {
         let selection = Selection::new(resource, options)?;
         let (mut at, mut start) = self.position(options, &prefix).await?;
         let mut entries = Vec::new();
-        if let Some(key) = selection.only_key(resource, call.namespace) {
+        // The present only: a past state has to be looked up in the history.
+        if at.is_none()
+            && start.is_none()
+            && let Some(key) = selection.only_key(resource, call.namespace)
+        {
             let found = self.store.get(&key).map_err(|e| self.store_error(e))?;
             entries.extend(found.filter(|entry| selection.matches(resource, entry)));
             let revision = self.store.revision();
@@ -103,18 +109,43 @@ impl ApiServer {
             return Ok((revision, Some(start)));
         }
         let Some(revision) = options.resource_version.filter(|revision| *revision > 0) else { return Ok((None, None)) };
-        self.store.wait_for(revision, WAIT_FOR_REVISION).await.map_err(|e| self.store_error(e))?;
-        Ok((matches!(options.version_match, Some(Match::Exact)).then_some(revision), None))
+        self.wait_for(revision).await?;
+        // A limit without a match means exactly this version, as it did before there was a match.
+        let exact = options.version_match.map_or(options.limit > 0, |m| m == Match::Exact);
+        Ok((exact.then_some(revision), None))
+    }
+
+    /// Waits until the server has seen a resource version that a client names.
+    pub(super) async fn wait_for(&self, revision: Revision) -> Result<(), ApiError> {
+        self.store.wait_for(revision, WAIT_FOR_REVISION).await.map_err(|error| match error {
+            storage::Error::FutureRevision { current } => {
+                ApiError::timeout(format_args!("Too large resource version: {revision}, current: {current}"))
+                    .with_retry_after(1)
+                    .with_cause("ResourceVersionTooLarge", "Too large resource version", "")
+            }
+            other => self.store_error(other),
+        })
     }
 
     fn list_error(&self, error: storage::Error, options: &ListOptions) -> ApiError {
         match error {
-            storage::Error::Compacted { .. } if !options.continue_token.is_empty() => ApiError::expired(
-                "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
-            ),
+            storage::Error::Compacted { .. } if !options.continue_token.is_empty() => {
+                let mut failure = ApiError::expired(INCONSISTENT);
+                failure.continue_token = newest(&options.continue_token).unwrap_or_default();
+                failure
+            }
+            storage::Error::FutureRevision { .. } if !options.continue_token.is_empty() => {
+                ApiError::bad_request("invalid continue token: its resource version lies in the future")
+            }
             other => self.store_error(other),
         }
     }
+}
+
+/// The same token for the newest state.
+fn newest(token: &str) -> Option<String> {
+    let token: Continue = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
+    Some(URL_SAFE_NO_PAD.encode(serde_json::to_vec(&Continue { rv: -1, ..token }).ok()?))
 }
 
 fn encode_continue(last: &str, prefix: &str, revision: Revision) -> String {

@@ -105,7 +105,6 @@ impl ApiServer {
             Error::Compacted { .. } => ApiError::expired("The resourceVersion for the provided list is too old."),
             Error::TooLarge { .. } => ApiError::too_large(error),
             Error::Unavailable(why) => ApiError::unavailable(format!("storage is (re)initializing or failed: {why}")),
-            Error::FutureRevision { .. } => too_large_resource_version(error),
             other => ApiError::internal(other),
         }
     }
@@ -137,12 +136,6 @@ fn encode_stored(resource: &Resource, object: &Value) -> api::document::Encoded 
         None => api::document::encode(object),
         Some(conversion) => api::document::encode(&(conversion.to_stored)(object.clone())),
     }
-}
-
-fn too_large_resource_version(error: storage::Error) -> ApiError {
-    let mut failure = ApiError::timeout(error);
-    failure.retry_after_seconds = 1;
-    failure.with_cause("ResourceVersionTooLarge", "Too large resource version", "")
 }
 
 /// 422 with what validation found, or nothing.

@@ -24,7 +24,6 @@ const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
 /// Frames that are ready are sent together up to this size.
 const BATCH: usize = 64 << 10;
-const WAIT_FOR_REVISION: Duration = Duration::from_secs(3);
 
 /// Which of an event's cached frames a watcher uses.
 const OBJECT_FRAME: usize = 0;
@@ -58,7 +57,7 @@ impl ApiServer {
         let version = options.resource_version.unwrap_or(0);
         let wants_state = options.send_initial_events.unwrap_or(version == 0);
         if version > 0 && wants_state && options.version_match == Some(Match::NotOlderThan) {
-            self.store.wait_for(version, WAIT_FOR_REVISION).await.map_err(|e| self.store_error(e))?;
+            self.wait_for(version).await?;
         }
         let (initial, after) = if wants_state {
             let range = Range { prefix: &prefix, start_after: None, limit: 0, at: None };

@@ -3,11 +3,13 @@
 mod bad_input;
 mod clients;
 mod components;
+mod concurrency;
 mod credentials;
 mod durability;
 mod lifecycle;
 mod node_failure;
 mod walk;
+mod watches;
 
 use crate::case::Case;
 
@@ -25,6 +27,8 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         walk::access::CASES,
         walk::nodes::CASES,
         clients::CASES,
+        watches::CASES,
+        concurrency::CASES,
         bad_input::CASES,
         credentials::CASES,
         durability::CASES,

@@ -11,11 +11,27 @@ use std::time::Duration;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
-pub struct Client(kube::Client);
+pub struct Client {
+    client: kube::Client,
+    /// Sent with every request.
+    headers: Vec<(String, String)>,
+}
 
 impl Client {
     pub fn new(client: kube::Client) -> Client {
-        Client(client)
+        Client { client, headers: Vec::new() }
+    }
+
+    /// The same client with one more header in all its requests.
+    pub fn with(&self, name: &str, value: &str) -> Client {
+        let mut other = self.clone();
+        other.headers.push((name.to_owned(), value.to_owned()));
+        other
+    }
+
+    /// The same client, acting as a user.
+    pub fn acting_as(&self, user: &str) -> Client {
+        self.with("impersonate-user", user)
     }
 
     /// A client over HTTPS, as `user` of a kubeconfig says (`{"token": ...}`; `{}` is nobody).
@@ -32,12 +48,16 @@ impl Client {
         });
         let kubeconfig = serde_json::from_value(kubeconfig).expect("a kubeconfig");
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("a config");
-        Client(kube::Client::try_from(config).expect("a client"))
+        Client::new(kube::Client::try_from(config).expect("a client"))
     }
 
-    async fn start(&self, request: Request<Body>) -> http::Response<Body> {
+    async fn start(&self, mut request: Request<Body>) -> http::Response<Body> {
         let what = format!("{} {}", request.method(), request.uri());
-        let answer = tokio::time::timeout(DEADLINE, self.0.send(request)).await;
+        for (name, value) in &self.headers {
+            let name = http::HeaderName::from_bytes(name.as_bytes()).expect("a header's name");
+            request.headers_mut().append(name, value.parse().expect("a header"));
+        }
+        let answer = tokio::time::timeout(DEADLINE, self.client.send(request)).await;
         answer.unwrap_or_else(|_| panic!("{what}: no answer")).unwrap_or_else(|error| panic!("{what}: {error}"))
     }
 

@@ -1,1 +1,159 @@
-//! todo
+//! Services: which addresses and ports they get, keep and give back.
+
+use crate::{Space, bare};
+use serde_json::{Value, json};
+
+fn service(name: &str, spec: Value) -> Value {
+    let mut service = json!({ "metadata": { "name": name }, "spec": {
+        "selector": { "app": name }, "ports": [{ "port": 80 }],
+    } });
+    for (key, value) in spec.as_object().into_iter().flatten() {
+        service["spec"][key] = value.clone();
+    }
+    service
+}
+
+fn ip(service: &Value) -> &str {
+    service["spec"]["clusterIP"].as_str().unwrap_or_default()
+}
+
+fn node_port(service: &Value) -> i64 {
+    service["spec"]["ports"][0]["nodePort"].as_i64().unwrap_or_default()
+}
+
+#[test]
+fn a_service_gets_an_address_and_defaults() {
+    crate::run(async {
+        let space = Space::bare("services-defaults").await;
+        let all = space.core("services");
+        let first = space.create(&all, service("a", json!({}))).await;
+        let spec = &first["spec"];
+        let address: std::net::Ipv4Addr = ip(&first).parse().expect("an address");
+        assert_eq!((address.octets()[0], address.octets()[1] & 0xf0), (10, 96), "{address}");
+        let expected = json!({
+            "clusterIP": ip(&first), "clusterIPs": [ip(&first)], "type": "ClusterIP", "sessionAffinity": "None",
+            "selector": { "app": "a" }, "ports": [{ "port": 80, "protocol": "TCP", "targetPort": 80 }],
+            "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "internalTrafficPolicy": "Cluster",
+        });
+        assert_eq!(*spec, expected);
+        assert_eq!(first["status"], json!({ "loadBalancer": {} }));
+        let second = space.create(&all, service("b", json!({}))).await;
+        assert_ne!(ip(&first), ip(&second));
+        let same = space.client.put(&format!("{all}/a"), &service("a", json!({}))).await.ok();
+        assert_eq!(ip(&same), ip(&first), "an update that leaves the address out keeps it");
+    });
+}
+
+#[test]
+fn an_address_that_is_taken_is_refused_until_it_is_free() {
+    crate::run(async {
+        let space = Space::bare("services-taken").await;
+        let all = space.core("services");
+        let wish = |name: &str, ip: &str| service(name, json!({ "clusterIP": ip }));
+        space.create(&all, wish("a", "10.96.7.7")).await;
+        let refused = space.client.post(&all, &wish("b", "10.96.7.7")).await;
+        let message = "Service \"b\" is invalid: spec.clusterIPs: Invalid value: [\"10.96.7.7\"]: \
+                       failed to allocate IP 10.96.7.7: provided IP is already allocated";
+        let status = refused.fails(422, "Invalid", message);
+        assert_eq!(status["details"]["causes"][0]["field"], "spec.clusterIPs");
+        for (ip, why) in [("10.1.1.1", "not in the valid range"), ("ten", "must be a valid IP address")] {
+            space.client.post(&all, &wish("b", ip)).await.fails_with(422, why);
+        }
+        space.client.post(&format!("{all}?dryRun=All"), &wish("b", "10.96.7.8")).await.is(201);
+        space.create(&all, wish("c", "10.96.7.8")).await;
+        let moved = space.client.patch(&format!("{all}/a"), "merge", &json!({ "spec": { "clusterIP": "10.96.7.9" } })).await;
+        moved.fails_with(422, "spec.clusterIPs[0]: Invalid value: [\"10.96.7.9\"]: may not change once set");
+        space.client.delete(&format!("{all}/a")).await.is(200);
+        assert_eq!(ip(&space.create(&all, wish("b", "10.96.7.7")).await), "10.96.7.7");
+    });
+}
+
+#[test]
+fn node_ports_are_given_kept_and_freed() {
+    crate::run(async {
+        let space = Space::bare("services-nodeport").await;
+        let all = space.core("services");
+        let wish = |name: &str, port: i64| {
+            service(name, json!({ "type": "NodePort", "ports": [{ "port": 80, "nodePort": port }] }))
+        };
+        let any = space.create(&all, service("any", json!({ "type": "NodePort" }))).await;
+        assert!((30000..=32767).contains(&node_port(&any)), "{any}");
+        let fixed = space.create(&all, wish("fixed", 30123)).await;
+        assert_eq!((node_port(&fixed), &fixed["spec"]["externalTrafficPolicy"]), (30123, &json!("Cluster")));
+        let message = "Service \"other\" is invalid: spec.ports[0].nodePort: Invalid value: 30123: \
+                       provided port is already allocated";
+        space.client.post(&all, &wish("other", 30123)).await.fails(422, "Invalid", message);
+        let message = "Service \"other\" is invalid: spec.ports[0].nodePort: Invalid value: 80: provided port is not \
+                       in the valid range. The range of valid ports is 30000-32767";
+        space.client.post(&all, &wish("other", 80)).await.fails(422, "Invalid", message);
+        let inner = space.client.put(&format!("{all}/fixed"), &service("fixed", json!({}))).await.ok();
+        assert_eq!((node_port(&inner), &inner["spec"]["type"]), (0, &json!("ClusterIP")));
+        assert_eq!(ip(&inner), ip(&fixed));
+        space.create(&all, wish("other", 30123)).await;
+        space.client.delete(&format!("{all}/other")).await.is(200);
+        space.create(&all, wish("third", 30123)).await;
+        let kept = service("any", json!({ "type": "NodePort", "ports": [{ "port": 8080 }] }));
+        let kept = space.client.put(&format!("{all}/any"), &kept).await.ok();
+        assert!((30000..=32767).contains(&node_port(&kept)));
+    });
+}
+
+#[test]
+fn headless_and_external_services_have_no_address() {
+    crate::run(async {
+        let space = Space::bare("services-headless").await;
+        let all = space.core("services");
+        let headless = space.create(&all, service("headless", json!({ "clusterIP": "None" }))).await;
+        assert_eq!((ip(&headless), &headless["spec"]["clusterIPs"]), ("None", &json!(["None"])));
+        let external = json!({ "type": "ExternalName", "externalName": "example.com" });
+        let external = space.create(&all, service("external", external)).await;
+        assert!(external["spec"].get("clusterIP").is_none(), "{external}");
+        let inner = space.client.put(&format!("{all}/external"), &service("external", json!({}))).await.ok();
+        assert!(ip(&inner).starts_with("10."), "{inner}");
+        let outer = service("external", json!({ "type": "ExternalName", "externalName": "example.com" }));
+        let outer = space.client.put(&format!("{all}/external"), &outer).await.ok();
+        assert!(outer["spec"].get("clusterIP").is_none(), "{outer}");
+        space.create(&all, service("heir", json!({ "clusterIP": ip(&inner) }))).await;
+    });
+}
+
+#[test]
+fn what_makes_no_sense_is_named() {
+    crate::run(async {
+        let space = Space::bare("services-invalid").await;
+        let all = space.core("services");
+        for (spec, why) in [
+            (json!({ "ports": [] }), "spec.ports: Required value"),
+            (json!({ "ports": [{ "port": 0 }] }), "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive"),
+            (json!({ "type": "Sideways" }), "spec.type: Unsupported value: \"Sideways\""),
+            (json!({ "ports": [{ "port": 1 }, { "port": 2 }] }), "spec.ports[0].name: Required value"),
+            (json!({ "sessionAffinity": "Often" }), "spec.sessionAffinity: Unsupported value: \"Often\""),
+            (json!({ "ports": [{ "port": 1, "protocol": "ICMP" }] }), "spec.ports[0].protocol: Unsupported value: \"ICMP\""),
+        ] {
+            space.client.post(&all, &service("a", spec)).await.fails_with(422, why);
+        }
+        space.client.post(&all, &service("1-a", json!({}))).await.is(201);
+        space.client.post(&all, &service("a.b", json!({}))).await.fails_with(422, "metadata.name: Invalid value");
+    });
+}
+
+#[test]
+fn the_kubernetes_service_leads_to_the_server() {
+    crate::run(async {
+        let cluster = bare().start().await.unwrap();
+        let space = Space::new(&cluster, "services-kubernetes").await;
+        let service = space.client.get("/api/v1/namespaces/default/services/kubernetes").await.ok();
+        let port = &service["spec"]["ports"][0];
+        assert_eq!((ip(&service), &port["name"], &port["port"]), ("10.96.0.1", &json!("https"), &json!(443)));
+        assert_eq!(service["metadata"]["labels"], json!({ "component": "apiserver", "provider": "kubernetes" }));
+        let endpoints = space.client.get("/api/v1/namespaces/default/endpoints/kubernetes").await.ok();
+        assert_eq!(endpoints["subsets"][0]["ports"][0]["port"], cluster.address().port());
+        let slice = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
+        let slice = space.client.get(slice).await.ok();
+        assert_eq!(slice["metadata"]["labels"]["kubernetes.io/service-name"], "kubernetes");
+        assert_eq!(slice["ports"][0]["port"], cluster.address().port());
+        let mut taken = json!({ "metadata": { "name": "a" }, "spec": { "clusterIP": "10.96.0.1" } });
+        taken["spec"]["ports"] = json!([{ "port": 80 }]);
+        space.client.post(&space.core("services"), &taken).await.is(422);
+    });
+}

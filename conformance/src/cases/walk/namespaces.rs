@@ -45,7 +45,7 @@ fn namespace_that_ends(cx: &Context) -> Result<()> {
     let refused = cx.kubectl_fails(&format!("create configmap late -n {name}"))?;
     has(
         &refused,
-        &["Forbidden", &format!("unable to create new content in namespace {name} because it is being terminated")],
+        &["is forbidden", &format!("unable to create new content in namespace {name} because it is being terminated")],
     )?;
     cx.until("the condition that tells why", || {
         let conditions = cx.path(&format!("namespace/{name}"), "{.status.conditions}")?;
