@@ -122,15 +122,37 @@ pub fn patched(
     old: &Value,
     validation: FieldValidation,
 ) -> Result<Value, ApiError> {
-    let expected = Expected::of(call.resource);
+    let mut object = patched_as(call, patch, old, &Expected::of(call.resource), validation)?;
+    call.resource.default(&mut object);
+    Ok(object)
+}
+
+/// As [`patched`], of a subresource of a kind of its own (group, version, kind), which has no defaults.
+pub fn patched_subresource(
+    call: &Call<'_>,
+    patch: &Patch<'_>,
+    old: &Value,
+    (group, version, kind): (&str, &str, &str),
+    validation: FieldValidation,
+) -> Result<Value, ApiError> {
+    let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    patched_as(call, patch, old, &Expected { kind, api_version: &api_version, ty: patch.ty }, validation)
+}
+
+fn patched_as(
+    call: &Call<'_>,
+    patch: &Patch<'_>,
+    old: &Value,
+    expected: &Expected,
+    validation: FieldValidation,
+) -> Result<Value, ApiError> {
     let refused = |why: String| patch.refused(old, why);
     let decoded = codec::check(patch.apply(old)?, expected.ty).map_err(|why| refused(why.to_string()))?;
     let mut object = decoded.value;
-    check_type(&mut object, &expected).map_err(|why| refused(why.message.clone()))?;
+    check_type(&mut object, expected).map_err(|why| refused(why.message.clone()))?;
     let mut problems = if validation == FieldValidation::Ignore { Vec::new() } else { patch.duplicates() };
     problems.extend(decoded.problems);
     report(call, &problems, validation).map_err(refused)?;
-    call.resource.default(&mut object);
     Ok(object)
 }
 

@@ -2,12 +2,13 @@
 //!
 //! Follows `k8s.io/apiserver/pkg/endpoints/filters/impersonation.go`.
 
-use crate::authn::User;
+use crate::authn::{ANONYMOUS, AUTHENTICATED_GROUP, UNAUTHENTICATED_GROUP, User};
 use crate::authz::Attributes;
 use crate::request::{Incoming, allowed};
 use crate::server::ApiServer;
+use api::names;
 use api::status::ApiError;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use std::collections::BTreeMap;
 
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
@@ -16,13 +17,13 @@ const EXTRA: &str = "impersonate-extra-";
 /// The user that the request's headers ask for, once the caller was found to have the right to be it.
 pub fn requested(server: &ApiServer, incoming: &Incoming) -> Result<Option<User>, ApiError> {
     let headers = &incoming.headers;
-    let name = text(headers, "impersonate-user");
-    let uid = text(headers, "impersonate-uid");
-    let mut groups: Vec<String> = all(headers, "impersonate-group");
+    let name = text(headers, "impersonate-user")?;
+    let uid = text(headers, "impersonate-uid")?;
+    let mut groups: Vec<String> = all(headers, "impersonate-group")?;
     let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for key in headers.keys().filter(|key| key.as_str().starts_with(EXTRA)) {
         let field = crate::route::percent_decode(&key.as_str()[EXTRA.len()..], false);
-        extra.insert(field, all(headers, key.as_str()));
+        extra.entry(field).or_default().extend(all(headers, key.as_str())?);
     }
     if name.is_empty() {
         if groups.is_empty() && uid.is_empty() && extra.is_empty() {
@@ -49,15 +50,20 @@ pub fn requested(server: &ApiServer, incoming: &Incoming) -> Result<Option<User>
     {
         groups = vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")];
     }
-    let everybody = if name == "system:anonymous" { "system:unauthenticated" } else { "system:authenticated" };
-    if !groups.iter().any(|group| group == everybody) {
+    let is_in = |name: &str| groups.iter().any(|group| group == name);
+    let everybody = if name == ANONYMOUS { UNAUTHENTICATED_GROUP } else { AUTHENTICATED_GROUP };
+    // Who asks to be unauthenticated is not made authenticated.
+    if !is_in(everybody) && !is_in(UNAUTHENTICATED_GROUP) {
         groups.push(everybody.into());
     }
     Ok(Some(User { name, uid, groups, extra }))
 }
 
+/// Namespace and name of a service account's user; any other name is a plain user's.
 fn service_account(name: &str) -> Option<(&str, &str)> {
-    name.strip_prefix(SERVICE_ACCOUNT)?.split_once(':')
+    let (namespace, name) = name.strip_prefix(SERVICE_ACCOUNT)?.split_once(':')?;
+    let valid = names::dns1123_label(namespace).is_empty() && names::dns1123_subdomain(name).is_empty();
+    valid.then_some((namespace, name))
 }
 
 /// Resource, subresource and namespace of the right to be this user.
@@ -90,10 +96,35 @@ fn may(
     allowed(server, &attributes)
 }
 
-fn text(headers: &HeaderMap, key: &str) -> String {
-    headers.get(key).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+fn text(headers: &HeaderMap, key: &str) -> Result<String, ApiError> {
+    Ok(all(headers, key)?.into_iter().next().unwrap_or_default())
 }
 
-fn all(headers: &HeaderMap, key: &str) -> Vec<String> {
-    headers.get_all(key).iter().filter_map(|value| value.to_str().ok()).map(str::to_owned).collect()
+/// The values of a header. One that cannot be read is refused: without it the request would be somebody else's.
+fn all(headers: &HeaderMap, key: &str) -> Result<Vec<String>, ApiError> {
+    let text = |value: &HeaderValue| String::from_utf8(value.as_bytes().to_vec());
+    let values: Result<Vec<String>, _> = headers.get_all(key).iter().map(text).collect();
+    values.map_err(|_| ApiError::bad_request(format!("the header {key} is not UTF-8")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_account_has_a_namespace_and_a_name() {
+        assert_eq!(service_account("system:serviceaccount:a:b"), Some(("a", "b")));
+        for other in ["a", "system:serviceaccount:a", "system:serviceaccount::b", "system:serviceaccount:a:b:c"] {
+            assert_eq!(service_account(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_name_in_any_script_is_read_and_a_broken_one_refused() {
+        let mut headers = HeaderMap::new();
+        headers.insert("impersonate-user", HeaderValue::from_bytes("m\u{fc}ller".as_bytes()).unwrap());
+        assert_eq!(text(&headers, "impersonate-user").unwrap(), "m\u{fc}ller");
+        headers.insert("impersonate-user", HeaderValue::from_bytes(b"m\xfcller").unwrap());
+        assert_eq!(text(&headers, "impersonate-user").unwrap_err().code, 400);
+    }
 }

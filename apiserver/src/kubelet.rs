@@ -8,8 +8,9 @@ use api::Value;
 use api::document;
 use api::status::ApiError;
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Empty};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use pki::Identity;
 use rustls::pki_types::ServerName;
@@ -22,6 +23,8 @@ use tokio_rustls::TlsConnector;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_PORT: i64 = 10250;
+/// Bytes of a kubelet's refusal that are passed on.
+const MAX_REFUSAL: usize = 10_000;
 
 /// TLS towards kubelets.
 pub fn client_config(pki: &pki::Pki) -> anyhow::Result<Arc<ClientConfig>> {
@@ -39,7 +42,8 @@ pub fn client_config(pki: &pki::Pki) -> anyhow::Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
-/// Gets a path from a node's kubelet and passes its answer on, body streamed.
+/// Gets a path from a node's kubelet and passes its body on as a stream; what the kubelet refuses becomes a `Status`. Of its
+/// headers only the content type reaches the client: a kubelet has no say in where clients go and what they keep.
 pub async fn get(server: &ApiServer, node: &Value, path: &str) -> Result<Response<Body>, ApiError> {
     let name = document::name(node);
     let failed = |why: &dyn std::fmt::Display| {
@@ -63,7 +67,30 @@ pub async fn get(server: &ApiServer, node: &Value, path: &str) -> Result<Respons
     let request =
         Request::get(path).header("host", name).body(Empty::<Bytes>::new()).map_err(|error| failed(&error))?;
     let answer = sender.send_request(request).await.map_err(|error| failed(&error))?;
-    Ok(answer.map(|body| body.map_err(BoxError::from).boxed_unsync()))
+    let (parts, body) = answer.into_parts();
+    if parts.status.is_success() {
+        let mut response = Response::new(body.map_err(BoxError::from).boxed_unsync());
+        let media_type = parts.headers.get(CONTENT_TYPE).cloned();
+        response.headers_mut().insert(CONTENT_TYPE, media_type.unwrap_or(HeaderValue::from_static("text/plain")));
+        return Ok(response);
+    }
+    let text = match Limited::new(body, MAX_REFUSAL).collect().await {
+        Ok(text) => String::from_utf8_lossy(&text.to_bytes()).into_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(refusal(parts.status, text))
+}
+
+/// What a client is told about a request that its pod's kubelet refused.
+fn refusal(status: StatusCode, text: String) -> ApiError {
+    match status {
+        StatusCode::BAD_REQUEST => ApiError::bad_request(text),
+        StatusCode::NOT_FOUND => {
+            let message = format!("the server could not find the requested resource: {text}");
+            ApiError::new(404, "NotFound", message)
+        }
+        _ => ApiError::internal(text),
+    }
 }
 
 /// Where the node's kubelet listens: its internal address, else its external one. Host names are not resolved, so that

@@ -6,11 +6,12 @@
 use crate::authn::{self, AuthnError, PeerIdentity, User};
 use crate::authz::{self, Attributes, Decision};
 use crate::negotiate::{self, JSON, Output};
+use crate::resources::Resource;
 use crate::response::{self, Body, BoxError};
 use crate::route::{Query, Route, percent_decode};
 use crate::server::ApiServer;
 use crate::table::IncludeObject;
-use crate::{impersonate, paths, resources, verbs};
+use crate::{impersonate, paths, reserve, resources, verbs};
 use api::status::ApiError;
 use bytes::Bytes;
 use futures::FutureExt;
@@ -27,6 +28,10 @@ const MAX_BODY: usize = 3 << 20;
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a request waits for a seat before it is turned away.
 const SEAT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How many characters the warnings of an answer may have, and each of them when they are more; upstream's limits.
+const WARNINGS: usize = 4096;
+const ONE_OF_MANY_WARNINGS: usize = 256;
 
 /// A request with its target and its caller known.
 pub struct Incoming {
@@ -62,6 +67,7 @@ where
     let (group, resource) = kind.map_or(("", ""), |kind| (kind.group, kind.resource));
     let subresource = kind.and_then(|kind| kind.subresource(&route.subresource)).map_or("", |s| s.name);
     let verb = route.verb;
+    let head = parts.method == Method::HEAD;
     let _running = (!route.is_long_running()).then(|| server.metrics.running(verb));
     let incoming = Incoming {
         method: parts.method,
@@ -90,9 +96,21 @@ where
     if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
         headers.insert("audit-id", id);
     }
+    if head {
+        response = without_body(response);
+    }
     let code = response.status().as_u16();
     server.metrics.observe(verb, group, resource, subresource, code, started.elapsed());
     response
+}
+
+/// The answer to a HEAD: the headers alone. HTTP/2 would send the body.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = http_body::Body::size_hint(&body).exact() {
+        parts.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    Response::from_parts(parts, response::full(Bytes::new()))
 }
 
 async fn answer<B>(
@@ -129,13 +147,19 @@ where
     authorize(server, &incoming)?;
     let timeout = timeout(&incoming)?;
     let work = async {
-        incoming.body = read_body(body).await?;
+        // A body that means nothing is not waited for: anybody may ask for the version.
+        if !matches!(incoming.method, Method::GET | Method::HEAD) {
+            incoming.body = read_body(body).await?;
+        }
         if !incoming.route.is_resource {
             return paths::serve(server, &incoming);
         }
         let route = &incoming.route;
         let resource =
             resources::find(&route.group, &route.version, &route.resource).ok_or_else(ApiError::no_such_resource)?;
+        if reserve::concerns(resource) && !matches!(incoming.method, Method::GET | Method::HEAD) {
+            return undisturbed(server.clone(), resource, incoming).await;
+        }
         verbs::serve(server, resource, incoming).await
     };
     if long_running {
@@ -144,6 +168,20 @@ where
     match tokio::time::timeout(timeout, work).await {
         Ok(answer) => answer,
         Err(_) => Err(ApiError::timeout("request did not complete within the allotted timeout")),
+    }
+}
+
+/// Serves a request to its end, even when the client goes away or its time is over. A future that is dropped while its
+/// write is on the way to the disk would give back what the object on disk holds.
+async fn undisturbed(
+    server: Arc<ApiServer>,
+    resource: &'static Resource,
+    incoming: Incoming,
+) -> Result<Response<Body>, ApiError> {
+    match tokio::spawn(async move { verbs::serve(&server, resource, incoming).await }).await {
+        Ok(answer) => answer,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(ApiError::internal(error)),
     }
 }
 
@@ -202,10 +240,17 @@ where
     }
 }
 
-/// Puts warnings into a response, as RFC 7234 `Warning` headers.
+/// Puts warnings into a response, as RFC 7234 `Warning` headers: whole, or the beginnings of the first ones if all of them
+/// would be too much.
 pub fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
+    let total: usize = warnings.iter().map(|warning| warning.chars().count()).sum();
+    let most = if total > WARNINGS { ONE_OF_MANY_WARNINGS } else { total };
+    let mut left = WARNINGS;
     for warning in warnings {
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - {}", api::field::quote(warning))) {
+        let shown: String = warning.chars().take(most).collect();
+        let Some(after) = left.checked_sub(shown.chars().count()) else { return };
+        left = after;
+        if let Ok(value) = HeaderValue::from_bytes(format!("299 - {}", api::field::quote(&shown)).as_bytes()) {
             response.headers_mut().append(header::WARNING, value);
         }
     }
@@ -218,4 +263,22 @@ pub fn wanted(incoming: &Incoming) -> Result<Output, ApiError> {
     let include = incoming.query.get("includeObject").unwrap_or_default();
     output.include = IncludeObject::parse(include).map_err(ApiError::bad_request)?;
     Ok(output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn warned(warnings: &[String]) -> Vec<usize> {
+        let mut response = Response::new(response::full(""));
+        add_warnings(&mut response, warnings);
+        response.headers().get_all(header::WARNING).iter().map(|value| value.len() - "299 - \"\"".len()).collect()
+    }
+
+    #[test]
+    fn warnings_fit_into_headers() {
+        assert_eq!(warned(&["x".repeat(3000), "y".repeat(1000)]), [3000, 1000]);
+        assert_eq!(warned(&vec!["x".repeat(3000); 100]), [256; 16]);
+        assert_eq!(warned(&["\u{e4}".to_owned()]), [2]);
+    }
 }

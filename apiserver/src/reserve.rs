@@ -3,7 +3,7 @@
 
 use crate::kinds::service::allocate::{self, Allocator};
 use crate::registry::Call;
-use crate::resources;
+use crate::resources::{self, Resource};
 use crate::server::Options;
 use api::Value;
 use api::status::ApiError;
@@ -31,13 +31,14 @@ impl Drop for Reservation<'_> {
     }
 }
 
-fn is_service(call: &Call<'_>) -> bool {
-    call.resource.kind.kind == "Service" && call.resource.kind.group.is_empty()
+/// Whether writes of this resource take anything.
+pub fn concerns(resource: &Resource) -> bool {
+    resource.kind.kind == "Service" && resource.kind.group.is_empty()
 }
 
 /// Takes what the object needs and writes it into the object.
 pub fn for_write<'a>(call: &Call<'a>, old: Option<&Value>, object: &mut Value) -> Result<Reservation<'a>, ApiError> {
-    if !is_service(call) || !call.subresource.is_empty() {
+    if !concerns(call.resource) || !call.subresource.is_empty() {
         return Ok(Reservation(None));
     }
     let allocator = &call.server.services;
@@ -47,7 +48,7 @@ pub fn for_write<'a>(call: &Call<'a>, old: Option<&Value>, object: &mut Value) -
 
 /// Gives back what an object held that is gone.
 pub fn release(call: &Call<'_>, object: &Value) {
-    if is_service(call) {
+    if concerns(call.resource) {
         call.server.services.lock().release(object);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Follows `k8s.io/apiserver/pkg/endpoints/request.RequestInfoFactory`.
 
+use api::selector::FieldSelector;
 use http::Method;
 
 /// A request's target. For paths that are no resource, only `path` and `verb` (the lower-cased method) are set.
@@ -62,26 +63,25 @@ impl Route {
     fn set_verb(&mut self, method: &Method, query: &Query, old_watch: bool) {
         let collection = self.name.is_empty();
         self.verb = match *method {
+            Method::GET | Method::HEAD if old_watch => "watch",
+            _ if old_watch => "",
             Method::POST => "create",
             Method::PUT => "update",
             Method::PATCH => "patch",
             Method::DELETE if collection => "deletecollection",
             Method::DELETE => "delete",
-            Method::GET | Method::HEAD if old_watch => "watch",
-            Method::GET | Method::HEAD if self.subresource.is_empty() && query.flag("watch") => "watch",
+            Method::GET | Method::HEAD if collection && query.flag("watch") => "watch",
             Method::GET | Method::HEAD if collection => "list",
             Method::GET | Method::HEAD => "get",
             _ => "",
         };
         // A list or watch of one name by field selector counts as being about that name, so that RBAC can allow it.
-        let selected = query.get("fieldSelector").and_then(|s| s.strip_prefix("metadata.name="));
-        if let Some(name) = selected.map(|name| name.trim_start_matches('='))
-            && collection
-            && matches!(self.verb, "list" | "watch" | "deletecollection")
-            && !name.is_empty()
-            && !name.contains([',', '=', '\\', '/', '%'])
-        {
-            self.name = name.to_owned();
+        if collection && matches!(self.verb, "list" | "watch") {
+            let selector = FieldSelector::parse(query.get("fieldSelector").unwrap_or_default()).unwrap_or_default();
+            let name = selector.exact_value("metadata.name").unwrap_or_default();
+            if !matches!(name, "." | "..") && !name.contains(['/', '%']) {
+                self.name = name.to_owned();
+            }
         }
     }
 
@@ -145,7 +145,8 @@ pub fn percent_decode(text: &str, plus: bool) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let escaped = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+        let escaped = bytes.get(at + 1..at + 3).filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+        let escaped = escaped.and_then(|hex| std::str::from_utf8(hex).ok());
         match (bytes[at], escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
             (b'%', Some(byte)) => {
                 out.push(byte);
@@ -189,6 +190,20 @@ mod tests {
         assert_eq!(parse(Method::GET, "/api/v1/watch/pods", "").verb, "watch");
         let one = parse(Method::GET, "/api/v1/pods", "fieldSelector=metadata.name%3Dx&watch=1");
         assert_eq!((one.verb, one.name.as_str()), ("watch", "x"));
+        let both = parse(Method::GET, "/api/v1/pods", "fieldSelector=spec.nodeName%3Dn,metadata.name%3Dx");
+        assert_eq!((both.verb, both.name.as_str()), ("list", "x"));
+    }
+
+    #[test]
+    fn what_names_an_object_is_no_watch_of_others() {
+        let one = parse(Method::GET, "/api/v1/namespaces/a/secrets/b", "watch=1&fieldSelector=metadata.name!%3Db");
+        assert_eq!((one.verb, one.name.as_str()), ("get", "b"));
+        assert_eq!(parse(Method::PUT, "/api/v1/watch/namespaces/a/pods/b", "").verb, "");
+    }
+
+    #[test]
+    fn only_two_hexadecimal_digits_are_an_escape() {
+        assert_eq!(percent_decode("a%2Fb%+f%2", false), "a/b%+f%2");
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use crate::decode::{self, Patch};
 use crate::negotiate::{self, Format, Output};
 use crate::params::{DeleteOptions, ListOptions, dry_run, field_validation};
-use crate::registry::{Call, Object, Part};
+use crate::registry::{Call, Object, Part, meta};
 use crate::request::{Incoming, add_warnings, allowed, wanted};
 use crate::resources::Resource;
 use crate::response::{self, Body};
 use crate::server::ApiServer;
 use crate::{authz, subresources};
+use api::selector::FieldSelector;
 use api::status::{self, ApiError};
 use http::Response;
 use std::sync::Arc;
@@ -21,10 +22,19 @@ pub async fn serve(
 ) -> Result<Response<Body>, ApiError> {
     let route = &incoming.route;
     check_scope(resource, &incoming)?;
+    if !route.rest.is_empty() && route.subresource != "proxy" {
+        return Err(ApiError::no_such_resource());
+    }
     if !route.subresource.is_empty() {
         return subresources::serve(server, resource, incoming).await;
     }
-    if !resource.kind.has_verb(route.verb) {
+    // Creation is the collection's, update and patch are an object's.
+    let misplaced = match route.verb {
+        "create" => !route.name.is_empty(),
+        "update" | "patch" => route.name.is_empty(),
+        _ => false,
+    };
+    if misplaced || !resource.kind.has_verb(route.verb) {
         return Err(method_not_allowed());
     }
     let answer = match route.verb {
@@ -125,8 +135,15 @@ async fn watch(
         return Err(ApiError::not_acceptable("application/json, application/json;stream=watch"));
     }
     let mut options = ListOptions::parse(&incoming.query, true)?;
-    if !incoming.route.name.is_empty() && options.field_selector.is_empty() {
-        options.field_selector = format!("metadata.name={}", incoming.route.name);
+    let name = &incoming.route.name;
+    if !name.is_empty() {
+        // The request was authorized for this name alone.
+        let selector = FieldSelector::parse(&options.field_selector).map_err(ApiError::bad_request)?;
+        if selector.is_everything() {
+            options.field_selector = format!("metadata.name={name}");
+        } else if selector.exact_value("metadata.name") != Some(name) {
+            return Err(ApiError::bad_request("fieldSelector metadata.name doesn't match requested name"));
+        }
     }
     let call = call(server, resource, incoming, "ListOptions")?;
     Ok(response::watch(server.watch(&call, &options, output).await?))
@@ -185,12 +202,7 @@ fn check_create_on_update(call: &Call<'_>, incoming: &Incoming, object: &api::Va
             path: &route.path,
         },
     )?;
-    let name = api::document::name(object);
-    if name == call.name {
-        return Ok(());
-    }
-    let why = format!("the name of the object ({name}) does not match the name on the URL ({})", call.name);
-    Err(ApiError::bad_request(why))
+    meta::match_name(object, call.name)
 }
 
 pub async fn patch(
@@ -248,8 +260,7 @@ async fn delete_collection(
 ) -> Result<Response<Body>, ApiError> {
     let output = wanted(incoming)?;
     let (call, options) = deletion(server, resource, incoming)?;
-    let mut list = ListOptions::parse(&incoming.query, false)?;
-    list.limit = 0;
+    let list = ListOptions::parse(&incoming.query, false)?;
     let reply = server.list(&call, &list).await?;
     server.delete_collection(&call, &reply.entries, &options).await?;
     Ok(response::list(reply, output))

@@ -6,6 +6,7 @@
 pub mod json;
 mod keys;
 pub mod protobuf;
+mod skip;
 mod visit;
 pub mod yaml;
 

@@ -1,12 +1,13 @@
 //! The visitor that builds a tree by a type, whatever the bytes' format is.
 
 use super::keys::{AnyKey, Key, KeyOf};
+use super::skip::Skipped;
 use super::{DecodeError, Decoded, MAX_PROBLEMS, Problem};
 use crate::quantity::Quantity;
 use crate::schema::{Field, FieldType, Presence, Type, TypeRef};
 use crate::{Map, time};
 use base64::Engine as _;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt;
@@ -231,7 +232,7 @@ impl<'a, 's> Node<'a, 's> {
                 }
                 Key::Unknown(key) => {
                     self.report(false, &key);
-                    entries.next_value::<IgnoredAny>()?;
+                    entries.next_value::<Skipped>()?;
                     continue;
                 }
             };
@@ -378,7 +379,7 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
             },
             Shape::Field(FieldType::SchemaOrStrings(_)) => self.read_list(Shape::Field(&FieldType::String), items),
             _ => {
-                while items.next_element::<IgnoredAny>()?.is_some() {}
+                while items.next_element::<Skipped>()?.is_some() {}
                 Ok(self.mismatch("array"))
             }
         }
@@ -391,7 +392,7 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
         if let Some(ty) = self.object() {
             return self.read_object(ty, entries);
         }
-        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        while entries.next_entry::<Skipped, Skipped>()?.is_some() {}
         Ok(match self.shape {
             Shape::Field(FieldType::Quantity) => self.quantity("{}"),
             _ => self.mismatch("object"),

@@ -1,6 +1,7 @@
 //! PLUGINS: built-in admission, in upstream's order. Each plugin may change the object (`mutate`) and refuse the
 //! request (`validate`); both run inside the registry's loop, so that they see what is committed.
 
+mod certificates;
 mod default_tolerations;
 mod namespace_lifecycle;
 mod priority;
@@ -38,8 +39,11 @@ static PLUGINS: &[Plugin] = &[
     Plugin { name: "NamespaceLifecycle", mutate: namespace_lifecycle::mutate, validate: namespace_lifecycle::validate },
     Plugin { name: "ServiceAccount", mutate: service_account::mutate, ..PASS },
     Plugin { name: "TaintNodesByCondition", mutate: taint_nodes::mutate, ..PASS },
-    Plugin { name: "Priority", mutate: priority::mutate, ..PASS },
+    Plugin { name: "Priority", mutate: priority::mutate, validate: priority::validate },
     Plugin { name: "DefaultTolerationSeconds", mutate: default_tolerations::mutate, ..PASS },
+    Plugin { name: "CertificateApproval", validate: certificates::approval, ..PASS },
+    Plugin { name: "CertificateSigning", validate: certificates::signing, ..PASS },
+    Plugin { name: "CertificateSubjectRestriction", validate: certificates::subject, ..PASS },
     Plugin { name: "RBACEscalation", validate: rbac::validate, ..PASS },
 ];
 

@@ -48,6 +48,28 @@ pub fn mutate(call: &Call<'_>, operation: Operation, object: &mut Value) -> Resu
     Ok(())
 }
 
+/// At most one class is the default.
+pub fn validate(
+    call: &Call<'_>,
+    operation: Operation,
+    object: Option<&Value>,
+    _old: Option<&Value>,
+) -> Result<(), ApiError> {
+    let Some(class) = object.filter(|class| document::get_bool(class, "globalDefault")) else { return Ok(()) };
+    if call.resource.kind.kind != "PriorityClass" || operation == Operation::Delete {
+        return Ok(());
+    }
+    match global_default(call)? {
+        Some(other) if operation == Operation::Create || document::name(&other) != document::name(class) => {
+            let name = document::name(&other);
+            let why = format!("PriorityClass {name} is already marked as default. Only one default can exist");
+            let kind = call.resource.kind;
+            Err(ApiError::forbidden(kind.group, kind.resource, document::name(class), why))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn named(call: &Call<'_>, name: &str, pod: &Value) -> Result<Value, ApiError> {
     let classes = resources::builtin("scheduling.k8s.io", "priorityclasses");
     let found = call.server.store.get(&classes.key("", name)).map_err(|e| call.server.store_error(e))?;

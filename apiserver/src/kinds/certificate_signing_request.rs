@@ -179,13 +179,20 @@ fn validate(request: &Value, errors: &mut Errors) {
 
 /// The request must be one PEM block with a PKCS#10 request in it.
 fn parse_request(encoded: &str) -> Result<(), String> {
+    organizations(encoded).map(drop)
+}
+
+/// The organizations in the subject of a PEM request in base64: the groups that a client certificate would give.
+pub fn organizations(encoded: &str) -> Result<Vec<String>, String> {
     const NOT_PEM: &str = "PEM block type must be CERTIFICATE REQUEST";
     let bytes = STANDARD.decode(encoded).unwrap_or_default();
     let pem = Pem::iter_from_buffer(&bytes).next().and_then(Result::ok).ok_or(NOT_PEM)?;
     if pem.label != "CERTIFICATE REQUEST" {
         return Err(NOT_PEM.to_owned());
     }
-    X509CertificationRequest::from_der(&pem.contents).map(drop).map_err(|error| error.to_string())
+    let (_, request) = X509CertificationRequest::from_der(&pem.contents).map_err(|error| error.to_string())?;
+    let organizations = request.certification_request_info.subject.iter_organization();
+    organizations.map(|name| name.as_str().map(str::to_owned).map_err(|error| error.to_string())).collect()
 }
 
 fn check_certificate(encoded: &str) -> Result<(), String> {

@@ -141,8 +141,15 @@ impl Rules for Pod {
     }
 
     fn prepare_for_update(&self, pod: &mut Value, old: &Value, _context: &Context) {
-        if let Some(spec) = pod.get_mut("spec") {
-            drop_disabled(spec, child(old, "spec"));
+        let Some(spec) = pod.get_mut("spec") else { return };
+        drop_disabled(spec, child(old, "spec"));
+        // Computed when the pod was made: whoever sends it again need not know them.
+        for key in ["priority", "preemptionPolicy"] {
+            if child(spec, key).is_none_or(Value::is_null)
+                && let Some(old) = child(old, "spec")
+            {
+                update::restore(spec, old, key);
+            }
         }
     }
 

@@ -45,14 +45,13 @@ impl ApiServer {
         let selection = Selection::new(resource, options)?;
         let (mut at, mut start) = self.position(options, &prefix).await?;
         let mut entries = Vec::new();
-        // The present only: a past state has to be looked up in the history.
-        if at.is_none()
-            && start.is_none()
-            && let Some(key) = selection.only_key(resource, call.namespace)
-        {
-            let found = self.store.get(&key).map_err(|e| self.store_error(e))?;
+        if let Some(key) = selection.only_key(resource, call.namespace).filter(|_| start.is_none()) {
+            // A range, for object and revision have to be of one moment: clients watch from there.
+            let range = Range { prefix: &key, start_after: None, limit: 1, at };
+            let page = self.store.range(range).map_err(|error| self.list_error(error, options))?;
+            let found = page.entries.into_iter().filter(|entry| *entry.key == *key);
             entries.extend(found.filter(|entry| selection.matches(resource, entry)));
-            let revision = self.store.revision();
+            let revision = page.revision;
             return Ok(ListReply { resource, entries, revision, continue_token: String::new(), remaining: None });
         }
         loop {
@@ -105,6 +104,9 @@ impl ApiServer {
         prefix: &str,
     ) -> Result<(Option<Revision>, Option<String>), ApiError> {
         if !options.continue_token.is_empty() {
+            if options.resource_version.is_some_and(|revision| revision > 0) {
+                return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
+            }
             let (start, revision) = decode_continue(&options.continue_token, prefix)?;
             return Ok((revision, Some(start)));
         }

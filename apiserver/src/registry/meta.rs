@@ -56,6 +56,21 @@ pub fn random_suffix() -> String {
     random.iter().map(|byte| SUFFIX_ALPHABET[usize::from(*byte) % SUFFIX_ALPHABET.len()] as char).collect()
 }
 
+/// Refuses an object of another name than the URL's.
+pub fn match_name(object: &Value, name: &str) -> Result<(), ApiError> {
+    match document::name(object) {
+        given if given == name => Ok(()),
+        "" => {
+            let why = format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
+            Err(ApiError::bad_request(why))
+        }
+        given => {
+            let why = format!("the name of the object ({given}) does not match the name on the URL ({name})");
+            Err(ApiError::bad_request(why))
+        }
+    }
+}
+
 /// Puts the request's namespace into the object, or refuses one that differs.
 pub fn match_namespace(object: &mut Value, resource: &Resource, namespace: &str) -> Result<(), ApiError> {
     let given = document::namespace(object);
@@ -102,14 +117,14 @@ pub fn validate(object: &Value, resource: &Resource, errors: &mut Errors) {
     let text = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default();
     let (name, prefix) = (text("name"), text("generateName"));
     if !prefix.is_empty() {
-        for message in resource.rules.validate_name(prefix, true) {
+        for message in name_problems(resource, prefix, true) {
             errors.invalid("metadata.generateName", prefix, message);
         }
     }
     if name.is_empty() {
         errors.required("metadata.name", "name or generateName is required");
     } else {
-        for message in resource.rules.validate_name(name, false) {
+        for message in name_problems(resource, name, false) {
             errors.invalid("metadata.name", name, message);
         }
     }
@@ -122,6 +137,16 @@ pub fn validate(object: &Value, resource: &Resource, errors: &mut Errors) {
     validate_annotations(metadata, errors);
     validate_owners(document::get_list(object, "metadata.ownerReferences"), errors);
     validate_finalizers(object, errors);
+}
+
+/// What is wrong with a name. Whatever the kind takes, a name has to fit into a path: no other key may look like it.
+fn name_problems(resource: &Resource, name: &str, prefix: bool) -> Vec<String> {
+    let problems = resource.rules.validate_name(name, prefix);
+    match problems.is_empty() {
+        true if prefix => names::path_segment_prefix(name),
+        true => names::path_segment(name),
+        false => problems,
+    }
 }
 
 fn validate_labels(metadata: &Map, errors: &mut Errors) {
@@ -226,6 +251,15 @@ pub fn validate_update(object: &Value, old: &Value, errors: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_kind_takes_names_that_leave_their_path() {
+        let requests = crate::resources::builtin("certificates.k8s.io", "certificatesigningrequests");
+        for name in ["..", "a/b", "a%2fb"] {
+            assert!(!name_problems(requests, name, false).is_empty(), "{name}");
+        }
+        assert!(name_problems(requests, "A b", false).is_empty());
+    }
 
     #[test]
     fn generated_names_fit_a_label() {

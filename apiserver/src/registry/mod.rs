@@ -104,6 +104,7 @@ impl ApiServer {
         match error {
             Error::Compacted { .. } => ApiError::expired("The resourceVersion for the provided list is too old."),
             Error::TooLarge { .. } => ApiError::too_large(error),
+            Error::Busy => ApiError::too_many_requests(error.to_string(), 1),
             Error::Unavailable(why) => ApiError::unavailable(format!("storage is (re)initializing or failed: {why}")),
             other => ApiError::internal(other),
         }

@@ -112,14 +112,7 @@ impl ApiServer {
 fn check_versions(call: &Call<'_>, part: Part, object: &Value, old: &Value) -> Result<(), ApiError> {
     let kind = call.resource.kind;
     let version = document::resource_version(object);
-    let name = document::name(object);
-    if name != call.name {
-        return Err(ApiError::bad_request(if name.is_empty() {
-            "the name of the object (based on URL) was not able to be determined: name must be provided".to_owned()
-        } else {
-            format!("the name of the object ({name}) does not match the name on the URL ({})", call.name)
-        }));
-    }
+    meta::match_name(object, call.name)?;
     let uid = document::uid(object);
     if !uid.is_empty() && uid != document::uid(old) {
         let why =

@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 /// A watch that named no time-out ends after this and up to as much again.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
+/// No watch is longer, whatever it asked for.
+const MAX_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Frames that are ready are sent together up to this size.
 const BATCH: usize = 64 << 10;
 
@@ -70,7 +72,7 @@ impl ApiServer {
         };
         let events = self.store.watch(&prefix, after).map_err(|error| watch_error(after, error));
         let timeout = match options.timeout_seconds.filter(|seconds| *seconds > 0) {
-            Some(seconds) => Duration::from_secs(seconds),
+            Some(seconds) => Duration::from_secs(seconds).min(MAX_TIMEOUT),
             None => DEFAULT_TIMEOUT + jitter(DEFAULT_TIMEOUT),
         };
         let now = Instant::now();
@@ -133,9 +135,15 @@ impl WatchReply {
         };
         loop {
             let bookmark_at = self.next_bookmark;
+            // Events that never pause, and of which none may be for this watcher, must not hide the time.
+            let now = Instant::now();
+            if now >= self.deadline {
+                return None;
+            }
             let event = tokio::select! {
                 biased;
                 _ = self.stop.cancelled() => return None,
+                _ = std::future::ready(()), if self.bookmarks && now >= bookmark_at => None,
                 event = events.next() => Some(event),
                 _ = sleep_until(bookmark_at), if self.bookmarks => None,
                 _ = sleep_until(self.deadline) => return None,
@@ -171,6 +179,7 @@ impl WatchReply {
             && let Some(entry) = self.initial.next()
         {
             let frame = self.encode("ADDED", &entry.value);
+            self.guard.sent.inc();
             chunk.extend_from_slice(&frame);
         }
         if self.initial.as_slice().is_empty()
@@ -219,6 +228,7 @@ impl WatchReply {
             (None, Some(before)) => ("DELETED", before.with_revision(event.revision)),
             (None, None) => return None,
         };
+        self.guard.sent.inc();
         let slot = match self.output.shape {
             Shape::Object if self.resource.conversion.is_none() => OBJECT_FRAME,
             Shape::Metadata if self.resource.conversion.is_none() => METADATA_FRAME,
@@ -238,7 +248,6 @@ impl WatchReply {
 
     fn encode(&mut self, kind: &str, object: &[u8]) -> Bytes {
         let mut out = Vec::with_capacity(object.len() + 40);
-        self.guard.sent.inc();
         out.extend_from_slice(b"{\"type\":\"");
         out.extend_from_slice(kind.as_bytes());
         out.extend_from_slice(b"\",\"object\":");

@@ -10,17 +10,20 @@ use crate::resources::{self, Resource};
 use crate::response::{self, Body};
 use crate::server::ApiServer;
 use crate::verbs;
-use api::Value;
 use api::document;
 use api::selector::Selector;
 use api::status::ApiError;
+use api::{Map, Value};
 use http::Response;
+use jiff::Timestamp;
 use serde_json::json;
 use storage::Range;
 
 /// A budget keeps at most this many pods that are about to go.
 const MAX_DISRUPTED_PODS: usize = 2000;
 const RETRY_SECONDS: u32 = 10;
+/// How often a pod that changes meanwhile is looked at again.
+const TRIES: usize = 20;
 
 pub async fn create(
     server: &ApiServer,
@@ -42,14 +45,46 @@ pub async fn create(
         None => DeleteOptions::default(),
     };
     call.dry_run |= options.dry_run;
-    let pod = server.read(&call)?.into_value(resource)?;
-    if !ignores_budgets(&pod) {
-        take_from_budget(&call, &pod).await?;
-        mark_disrupted(&call).await?;
+    for _ in 0..TRIES {
+        if evict(&call, &options).await? {
+            let done =
+                json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
+            return Ok(response::value(201, &done, wanted(incoming)?));
+        }
     }
-    server.delete(&call, &options).await?;
-    let done = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
-    Ok(response::value(201, &done, wanted(incoming)?))
+    Err(ApiError::modified(resource.kind, call.name))
+}
+
+/// One try; false when the pod changed in between, so that it has to be looked at again.
+async fn evict(call: &Call<'_>, options: &DeleteOptions) -> Result<bool, ApiError> {
+    let pod = call.server.read(call)?.into_value(call.resource)?;
+    let ignored = ignores_budgets(&pod);
+    let untouched = if ignored { None } else { take_from_budget(call, &pod).await? };
+    let mut options = options.clone();
+    // A pod that took nothing from a budget for it is not ready may not have become ready meanwhile.
+    let may_become_ready = document::get_str(&pod, "status.phase") == "Pending" && !document::is_terminating(&pod);
+    let pinned = options.resource_version.is_none() && (untouched.is_some() || (ignored && may_become_ready));
+    if pinned {
+        options.resource_version = Some(document::resource_version(&pod).to_owned());
+    }
+    match mark_and_delete(call, options).await {
+        Err(failure) if pinned && failure.reason == "Conflict" => match untouched {
+            Some(budget) => Err(still_processed(&budget)),
+            None => Ok(false),
+        },
+        outcome => outcome.map(|()| true),
+    }
+}
+
+async fn mark_and_delete(call: &Call<'_>, mut options: DeleteOptions) -> Result<(), ApiError> {
+    if !call.dry_run {
+        let marked = mark_disrupted(call, &options).await?;
+        if options.resource_version.is_some() {
+            // The mark was ours.
+            options.resource_version = Some(document::resource_version(&marked).to_owned());
+        }
+    }
+    call.server.delete(call, &options).await.map(|_| ())
 }
 
 /// A pod that has ended, never ran, or goes already takes nothing from a budget.
@@ -58,8 +93,21 @@ fn ignores_budgets(pod: &Value) -> bool {
         || matches!(document::get_str(pod, "status.phase"), "Succeeded" | "Failed" | "Pending")
 }
 
-/// Takes one disruption from the budget that covers the pod; 429 when it has none left.
-async fn take_from_budget(call: &Call<'_>, pod: &Value) -> Result<(), ApiError> {
+fn is_ready(pod: &Value) -> bool {
+    let conditions = document::get_list(pod, "status.conditions").iter();
+    conditions.filter(|c| document::get_str(c, "type") == "Ready").any(|c| document::get_str(c, "status") == "True")
+}
+
+/// Whether a pod that is not ready goes without being counted: it was no part of what the budget guards.
+fn lets_unready_go(budget: &Value) -> bool {
+    let number = |path: &str| document::get_i64(budget, path).unwrap_or(0);
+    let (current, desired) = (number("status.currentHealthy"), number("status.desiredHealthy"));
+    document::get_str(budget, "spec.unhealthyPodEvictionPolicy") == "AlwaysAllow" || (current >= desired && desired > 0)
+}
+
+/// Takes one disruption from the budget that covers the pod; 429 when it has none left. Gives the name of a budget that
+/// covers the pod and lets it go uncounted.
+async fn take_from_budget(call: &Call<'_>, pod: &Value) -> Result<Option<String>, ApiError> {
     let budgets = resources::builtin("policy", "poddisruptionbudgets");
     let prefix = budgets.scope(call.namespace);
     let range = Range { prefix: &prefix, start_after: None, limit: 0, at: None };
@@ -68,39 +116,44 @@ async fn take_from_budget(call: &Call<'_>, pod: &Value) -> Result<(), ApiError> 
         let selector = Selector::from_object(document::get(budget, "spec.selector"));
         selector.is_ok_and(|selector| selector.matches_labels(document::labels(pod)))
     });
-    let Some(budget) = covering.next() else { return Ok(()) };
+    let Some(budget) = covering.next() else { return Ok(None) };
     if covering.next().is_some() {
-        return Err(ApiError::internal(
-            "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
-        ));
+        let why = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+        return Err(ApiError::new(500, "", why));
     }
     let name = document::name(&budget);
+    if !is_ready(pod) && lets_unready_go(&budget) {
+        return Ok(Some(name.to_owned()));
+    }
     let budget_call = Call { resource: budgets, subresource: "status", name, warnings: Default::default(), ..*call };
     let change = |old: &Value| disrupted(old, call.name, call.now);
-    call.server.update(&budget_call, Part::Status, &change).await.map(|_| ())
+    call.server.update(&budget_call, Part::Status, &change).await.map(|_| None)
+}
+
+const REFUSED: &str = "Cannot evict pod as it would violate the pod's disruption budget.";
+
+fn still_processed(budget: &str) -> ApiError {
+    let why = format!("The disruption budget {budget} is still being processed by the server.");
+    ApiError::too_many_requests(REFUSED, RETRY_SECONDS).with_cause("DisruptionBudget", why, "")
 }
 
 /// The budget after the pod was taken from it.
-fn disrupted(budget: &Value, pod: &str, now: jiff::Timestamp) -> Result<Value, ApiError> {
+fn disrupted(budget: &Value, pod: &str, now: Timestamp) -> Result<Value, ApiError> {
     let name = document::name(budget);
     let number = |path: &str| document::get_i64(budget, path).unwrap_or(0);
-    let refused =
-        |why: String| {
-            ApiError::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 0)
-                .with_cause("DisruptionBudget", why, "")
-        };
     if number("status.observedGeneration") < number("metadata.generation") {
-        return Err(refused(format!("The disruption budget {name} is still being processed by the server."))
-            .with_retry_after(RETRY_SECONDS));
+        return Err(still_processed(name));
     }
+    let forbidden = |why: &str| Err(ApiError::forbidden("policy", "poddisruptionbudget", name, why));
     let allowed = number("status.disruptionsAllowed");
-    let taken = document::get_map(budget, "status.disruptedPods").map_or(0, |pods| pods.len());
-    if allowed <= 0 || taken > MAX_DISRUPTED_PODS {
-        return Err(refused(format!(
-            "The disruption budget {name} needs {} healthy pods and has {} currently",
-            number("status.desiredHealthy"),
-            number("status.currentHealthy")
-        )));
+    if allowed < 0 {
+        return forbidden("pdb disruptions allowed is negative");
+    }
+    if document::get_map(budget, "status.disruptedPods").map_or(0, Map::len) > MAX_DISRUPTED_PODS {
+        return forbidden("DisruptedPods map too big - too many evictions not confirmed by PDB controller");
+    }
+    if allowed == 0 {
+        return Err(ApiError::too_many_requests(REFUSED, 0).with_cause("DisruptionBudget", why_none(budget), ""));
     }
     let mut budget = budget.clone();
     document::set(&mut budget, "status.disruptionsAllowed", allowed - 1);
@@ -109,8 +162,30 @@ fn disrupted(budget: &Value, pod: &str, now: jiff::Timestamp) -> Result<Value, A
     Ok(budget)
 }
 
-/// Notes in the pod's status why it goes.
-async fn mark_disrupted(call: &Call<'_>) -> Result<(), ApiError> {
+/// Why a budget allows no disruption.
+fn why_none(budget: &Value) -> String {
+    let name = document::name(budget);
+    let number = |path: &str| document::get_i64(budget, path).unwrap_or(0);
+    let conditions = document::get_list(budget, "status.conditions").iter();
+    let conditions = conditions.filter(|c| document::get_str(c, "type") == "DisruptionAllowed");
+    let of = |key| conditions.clone().next().map_or("", |c| document::get_str(c, key));
+    let (reason, message) = (of("reason"), of("message"));
+    let explained = of("status") == "False" && !message.is_empty();
+    let (current, desired) = (number("status.currentHealthy"), number("status.desiredHealthy"));
+    let refuses = format!("The disruption budget {name} does not allow evicting pods currently");
+    match () {
+        // The numbers of a budget that failed to sync mean nothing.
+        () if explained && reason == "SyncFailed" => format!("{refuses} because it failed sync: {message}"),
+        () if current <= desired => {
+            format!("The disruption budget {name} needs {desired} healthy pods and has {current} currently")
+        }
+        () if explained => format!("{refuses} ({reason}): {message}"),
+        () => refuses,
+    }
+}
+
+/// Notes in the pod's status why it goes; gives the pod as it is then. The options' preconditions hold for this too.
+async fn mark_disrupted(call: &Call<'_>, options: &DeleteOptions) -> Result<Value, ApiError> {
     let change = |old: &Value| {
         let mut pod = old.clone();
         let mut conditions = document::get_list(&pod, "status.conditions").to_vec();
@@ -120,7 +195,52 @@ async fn mark_disrupted(call: &Call<'_>) -> Result<(), ApiError> {
             "message": "Eviction API: evicting", "lastTransitionTime": api::time::format(call.now),
         }));
         document::set(&mut pod, "status.conditions", conditions);
+        for (path, wanted) in [("metadata.uid", &options.uid), ("metadata.resourceVersion", &options.resource_version)]
+        {
+            if let Some(wanted) = wanted.as_deref().filter(|wanted| !wanted.is_empty()) {
+                document::set(&mut pod, path, wanted);
+            }
+        }
         Ok(pod)
     };
-    call.server.update(call, Part::Internal, &change).await.map(|_| ())
+    call.server.update(call, Part::Internal, &change).await?.into_value(call.resource)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(current: i64, desired: i64, allowed: i64) -> Value {
+        json!({
+            "metadata": {"name": "b", "generation": 2},
+            "spec": {},
+            "status": {
+                "observedGeneration": 2, "currentHealthy": current, "desiredHealthy": desired,
+                "disruptionsAllowed": allowed,
+            },
+        })
+    }
+
+    #[test]
+    fn a_budget_gives_as_many_disruptions_as_it_has() {
+        let taken = disrupted(&budget(3, 2, 1), "web", Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(taken["status"]["disruptionsAllowed"], 0);
+        assert_eq!(taken["status"]["disruptedPods"]["web"], "1970-01-01T00:00:00Z");
+        let refused = disrupted(&budget(2, 2, 0), "web", Timestamp::UNIX_EPOCH).unwrap_err();
+        assert_eq!((refused.code, refused.retry_after_seconds), (429, 0));
+        assert_eq!(refused.causes[0].message, "The disruption budget b needs 2 healthy pods and has 2 currently");
+        let mut stale = budget(3, 2, 1);
+        stale["status"]["observedGeneration"] = 1.into();
+        assert_eq!(disrupted(&stale, "web", Timestamp::UNIX_EPOCH).unwrap_err().retry_after_seconds, RETRY_SECONDS);
+    }
+
+    #[test]
+    fn an_unready_pod_goes_uncounted_while_enough_are_healthy() {
+        assert!(lets_unready_go(&budget(2, 2, 0)));
+        assert!(!lets_unready_go(&budget(1, 2, 0)));
+        assert!(!lets_unready_go(&budget(0, 0, 0)));
+        let mut always = budget(1, 2, 0);
+        always["spec"]["unhealthyPodEvictionPolicy"] = "AlwaysAllow".into();
+        assert!(lets_unready_go(&always));
+    }
 }

@@ -3,7 +3,7 @@
 use crate::decode::{self, Patch};
 use crate::kinds::scale;
 use crate::params::field_validation;
-use crate::registry::{Call, Object, Part};
+use crate::registry::{Call, Object, Part, meta};
 use crate::request::{Incoming, wanted};
 use crate::resources::Resource;
 use crate::response::Body;
@@ -33,7 +33,12 @@ pub async fn serve(
         _ => {
             let ty = Schema::of_kind("autoscaling", "v1", "Scale").ok_or_else(ApiError::no_such_resource)?;
             let patch = Patch::new(&incoming.headers, &incoming.body, ty)?;
-            let change = |old: &Value| scaled(&call, old, &patch.apply(&scale::scale_of(resource.kind.kind, old))?);
+            let change = |old: &Value| {
+                let before = scale::scale_of(resource.kind.kind, old);
+                let wanted =
+                    decode::patched_subresource(&call, &patch, &before, ("autoscaling", "v1", "Scale"), validation)?;
+                scaled(&call, old, &wanted)
+            };
             server.update(&call, Part::Main, &change).await?
         }
     };
@@ -43,12 +48,16 @@ pub async fn serve(
 
 /// The workload with the replicas that a `Scale` asks for.
 fn scaled(call: &Call<'_>, old: &Value, scale: &Value) -> Result<Value, ApiError> {
+    meta::match_name(scale, call.name)?;
+    meta::match_namespace(&mut scale.clone(), call.resource, call.namespace)?;
     let mut object = old.clone();
     let errors = scale::apply_scale(call.resource.kind.kind, &mut object, scale);
     if !errors.is_empty() {
         return Err(ApiError::invalid("autoscaling", "Scale", document::name(scale), &errors));
     }
-    let wanted = document::resource_version(scale);
-    document::set(&mut object, "metadata.resourceVersion", wanted);
+    // Where the Scale names an identity, the update refuses another one.
+    if !document::uid(scale).is_empty() {
+        document::set(&mut object, "metadata.uid", document::uid(scale));
+    }
     Ok(object)
 }

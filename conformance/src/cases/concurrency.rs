@@ -65,7 +65,8 @@ fn no_lost_update(cx: &Context) -> Result<()> {
         Ok(conflicts)
     })?;
     let count = cx.read(&counter)?.json()?["data"]["n"].clone();
-    ensure!(count == (CLIENTS * rounds).to_string(), "{} writes, counted {count}", CLIENTS * rounds);
+    let wanted = json!((CLIENTS * rounds).to_string());
+    ensure!(count == wanted, "{wanted} writes, counted {count}");
     cx.note(format!("{} conflicts", conflicts.iter().sum::<usize>()));
     Ok(())
 }

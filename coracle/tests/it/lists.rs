@@ -9,9 +9,12 @@ const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
 /// `a` to `e`, labelled by tier and rank.
 async fn letters(space: &Space) -> String {
     let all = space.core("configmaps");
-    for (letter, tier, rank) in [("c", "web", "1"), ("a", "web", "2"), ("e", "db", "1"), ("b", "", "3"), ("d", "db", "2")] {
+    for (letter, tier, rank) in
+        [("c", "web", "1"), ("a", "web", "2"), ("e", "db", "1"), ("b", "", "3"), ("d", "db", "2")]
+    {
         let mut object = config_map(letter, json!({ "letter": letter }));
-        object["metadata"]["labels"] = if tier.is_empty() { json!({ "rank": rank }) } else { json!({ "rank": rank, "tier": tier }) };
+        object["metadata"]["labels"] =
+            if tier.is_empty() { json!({ "rank": rank }) } else { json!({ "rank": rank, "tier": tier }) };
         space.create(&all, object).await;
     }
     all
@@ -55,7 +58,8 @@ fn lists_span_namespaces() {
         }
         let found = query("/api/v1/secrets", &[("fieldSelector", "metadata.name=lists-span")]);
         let list = one.client.get(&found).await.ok();
-        let namespaces: Vec<_> = list["items"].as_array().unwrap().iter().map(|i| &i["metadata"]["namespace"]).collect();
+        let namespaces: Vec<_> =
+            list["items"].as_array().unwrap().iter().map(|i| &i["metadata"]["namespace"]).collect();
         assert_eq!(namespaces, ["lists-span-1", "lists-span-2"]);
     });
 }
@@ -198,7 +202,8 @@ fn a_page_that_comes_too_late_is_gone_and_can_be_had_inconsistently() {
         let first = space.client.get(&query(&all, &[("limit", "2")])).await.ok();
         compact(&space).await;
         let late = space.client.get(&query(&all, &[("limit", "2"), ("continue", token(&first))])).await;
-        let late = late.fails_with(410, "The provided continue parameter is too old to display a consistent list result.");
+        let late =
+            late.fails_with(410, "The provided continue parameter is too old to display a consistent list result.");
         assert_eq!(late["reason"], "Expired");
         let rest = space.client.get(&query(&all, &[("continue", token(&late))])).await.ok();
         assert_eq!(names(&rest), ["c", "d", "e"]);
@@ -292,7 +297,10 @@ fn metadata_alone_can_be_asked_for() {
         let accept = |kind: &str| format!("application/json;as={kind};v=v1;g=meta.k8s.io");
         let list = space.client.get_as(&all, &accept("PartialObjectMetadataList")).await.ok();
         let kinds = (&list["kind"], &list["apiVersion"], &list["items"][0]["kind"]);
-        assert_eq!(kinds, (&json!("PartialObjectMetadataList"), &json!("meta.k8s.io/v1"), &json!("PartialObjectMetadata")));
+        assert_eq!(
+            kinds,
+            (&json!("PartialObjectMetadataList"), &json!("meta.k8s.io/v1"), &json!("PartialObjectMetadata"))
+        );
         assert_eq!((names(&list).len(), list["items"][0].get("data")), (5, None));
         let one = space.client.get_as(&format!("{all}/a"), &accept("PartialObjectMetadata")).await.ok();
         assert_eq!((&one["kind"], name(&one), one.get("data")), (&json!("PartialObjectMetadata"), "a", None));
@@ -324,7 +332,9 @@ fn a_list_that_is_larger_than_a_chunk_arrives_whole() {
         }
         let list = space.client.get(&all).await.ok();
         assert_eq!(names(&list).len(), 60);
-        assert!(list["items"].as_array().unwrap().iter().all(|i| i["data"]["x"].as_str().is_some_and(|x| x.len() == 5000)));
+        assert!(
+            list["items"].as_array().unwrap().iter().all(|i| i["data"]["x"].as_str().is_some_and(|x| x.len() == 5000))
+        );
     });
 }
 

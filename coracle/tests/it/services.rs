@@ -56,12 +56,16 @@ fn an_address_that_is_taken_is_refused_until_it_is_free() {
                        failed to allocate IP 10.96.7.7: provided IP is already allocated";
         let status = refused.fails(422, "Invalid", message);
         assert_eq!(status["details"]["causes"][0]["field"], "spec.clusterIPs");
-        for (ip, why) in [("10.1.1.1", "not in the valid range"), ("ten", "must be a valid IP address")] {
+        for (ip, why) in [
+            ("10.1.1.1", "the provided network does not match the current range"),
+            ("ten", "must be a valid IP address"),
+        ] {
             space.client.post(&all, &wish("b", ip)).await.fails_with(422, why);
         }
         space.client.post(&format!("{all}?dryRun=All"), &wish("b", "10.96.7.8")).await.is(201);
         space.create(&all, wish("c", "10.96.7.8")).await;
-        let moved = space.client.patch(&format!("{all}/a"), "merge", &json!({ "spec": { "clusterIP": "10.96.7.9" } })).await;
+        let moved =
+            space.client.patch(&format!("{all}/a"), "merge", &json!({ "spec": { "clusterIP": "10.96.7.9" } })).await;
         moved.fails_with(422, "spec.clusterIPs[0]: Invalid value: [\"10.96.7.9\"]: may not change once set");
         space.client.delete(&format!("{all}/a")).await.is(200);
         assert_eq!(ip(&space.create(&all, wish("b", "10.96.7.7")).await), "10.96.7.7");
@@ -124,11 +128,17 @@ fn what_makes_no_sense_is_named() {
         let all = space.core("services");
         for (spec, why) in [
             (json!({ "ports": [] }), "spec.ports: Required value"),
-            (json!({ "ports": [{ "port": 0 }] }), "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive"),
+            (
+                json!({ "ports": [{ "port": 0 }] }),
+                "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
+            ),
             (json!({ "type": "Sideways" }), "spec.type: Unsupported value: \"Sideways\""),
             (json!({ "ports": [{ "port": 1 }, { "port": 2 }] }), "spec.ports[0].name: Required value"),
             (json!({ "sessionAffinity": "Often" }), "spec.sessionAffinity: Unsupported value: \"Often\""),
-            (json!({ "ports": [{ "port": 1, "protocol": "ICMP" }] }), "spec.ports[0].protocol: Unsupported value: \"ICMP\""),
+            (
+                json!({ "ports": [{ "port": 1, "protocol": "ICMP" }] }),
+                "spec.ports[0].protocol: Unsupported value: \"ICMP\"",
+            ),
         ] {
             space.client.post(&all, &service("a", spec)).await.fails_with(422, why);
         }

@@ -151,9 +151,14 @@ fn a_history_that_is_gone_is_an_error_event() {
         let mut watch = space.client.watch(&all, &format!("resourceVersion={old}")).await;
         let error = watch.next().await;
         let status = &error["object"];
-        assert_eq!((&error["type"], &status["kind"], &status["code"]), (&json!("ERROR"), &json!("Status"), &json!(410)));
+        assert_eq!(
+            (&error["type"], &status["kind"], &status["code"]),
+            (&json!("ERROR"), &json!("Status"), &json!(410))
+        );
         assert_eq!((&status["reason"], &status["status"]), (&json!("Expired"), &json!("Failure")));
-        assert!(status["message"].as_str().is_some_and(|m| m.starts_with(&format!("too old resource version: {old} ("))));
+        assert!(
+            status["message"].as_str().is_some_and(|m| m.starts_with(&format!("too old resource version: {old} (")))
+        );
         assert_eq!(watch.next_or_end().await, None);
     });
 }
@@ -208,7 +213,10 @@ fn a_table_can_be_watched() {
         for (event, name) in [(&first, "a"), (&second, "b")] {
             assert_eq!((&event["type"], &event["object"]["kind"]), (&json!("ADDED"), &json!("Table")));
             let row = &event["object"]["rows"][0];
-            assert_eq!((&row["cells"][0], &row["cells"][1], &row["object"]["metadata"]["name"]), (&json!(name), &json!(1), &json!(name)));
+            assert_eq!(
+                (&row["cells"][0], &row["cells"][1], &row["object"]["metadata"]["name"]),
+                (&json!(name), &json!(1), &json!(name))
+            );
             assert!(version(&event["object"]).parse::<u64>().is_ok(), "{event}");
         }
         assert_eq!(first["object"]["columnDefinitions"][0]["name"], "Name");

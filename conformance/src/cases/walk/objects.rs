@@ -166,7 +166,10 @@ fn selectors(cx: &Context) -> Result<()> {
     ensure!(cx.kubectl("get configmaps --field-selector metadata.name=b -o name")?.trim() == "configmap/b");
     cx.kubectl("delete configmaps -l color")?;
     ensure!(select("size")? == "c");
-    has(&cx.kubectl_fails("get configmaps --field-selector data.a=b")?, &["field label not supported: data.a"])
+    has(
+        &cx.kubectl_fails("get configmaps --field-selector data.a=b")?,
+        &["\"data.a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""],
+    )
 }
 
 fn chunks(cx: &Context) -> Result<()> {
