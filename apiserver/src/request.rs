@@ -149,7 +149,8 @@ where
     let work = async {
         // A body that means nothing is not waited for: anybody may ask for the version.
         if !matches!(incoming.method, Method::GET | Method::HEAD) {
-            incoming.body = read_body(body).await?;
+            // Streams have no time limit, but what is sent ahead of them has.
+            incoming.body = tokio::time::timeout(timeout, read_body(body)).await.unwrap_or_else(|_| Err(too_late()))?;
         }
         if !incoming.route.is_resource {
             return paths::serve(server, &incoming);
@@ -167,8 +168,12 @@ where
     }
     match tokio::time::timeout(timeout, work).await {
         Ok(answer) => answer,
-        Err(_) => Err(ApiError::timeout("request did not complete within the allotted timeout")),
+        Err(_) => Err(too_late()),
     }
+}
+
+fn too_late() -> ApiError {
+    ApiError::timeout("request did not complete within the allotted timeout")
 }
 
 /// Serves a request to its end, even when the client goes away or its time is over. A future that is dropped while its

@@ -36,7 +36,9 @@ impl Selection {
             if !known {
                 let by_metadata = resource.rules.selectable_fields().is_empty();
                 return Err(ApiError::bad_request(match by_metadata {
-                    true => format!("{} is not a known field selector: only {METADATA_FIELDS}", api::field::quote(field)),
+                    true => {
+                        format!("{} is not a known field selector: only {METADATA_FIELDS}", api::field::quote(field))
+                    }
                     false => format!("field label not supported: {field}"),
                 }));
             }

@@ -101,6 +101,8 @@ impl ClusterBuilder {
     /// Starts the cluster. When this returns, it takes requests.
     pub async fn start(self) -> anyhow::Result<Cluster> {
         let stop = CancellationToken::new();
+        // What was begun ends when the rest of the start fails.
+        let begun = stop.clone().drop_guard();
         let pki = Arc::new(self.pki()?);
         let address = SocketAddr::new(self.bind_address, self.secure_port);
         let listener = TcpListener::bind(address).await.with_context(|| {
@@ -115,6 +117,7 @@ impl ClusterBuilder {
         let tls = pki.server_config()?;
         cluster.tasks.push(tokio::spawn(apiserver::serve(server, listener, tls)));
         cluster.start_components(&self)?;
+        begun.disarm();
         Ok(cluster)
     }
 

@@ -327,11 +327,7 @@ mod tests {
     use super::*;
 
     fn first(rules: &dyn Rules, spec: Value) -> String {
-        let mut object = json!({"metadata": {"name": "a"}, "spec": spec});
-        rules.default(&mut object);
-        let mut errors = Errors::new();
-        rules.validate(&object, &mut errors);
-        errors.0.first().map_or_else(String::new, ToString::to_string)
+        crate::kinds::first_error(rules, json!({"metadata": {"name": "a"}, "spec": spec}))
     }
 
     #[test]

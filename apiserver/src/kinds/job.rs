@@ -333,6 +333,11 @@ impl Rules for Job {
         count_field(object, "status.succeeded")
     }
 
+    /// Older than garbage collection: pods outlive a Job that is deleted without a word about them.
+    fn orphans_by_default(&self) -> bool {
+        true
+    }
+
     fn has_generation(&self) -> bool {
         true
     }

@@ -159,8 +159,8 @@ pub trait Rules: Send + Sync {
         false
     }
 
-    /// What a deletion does when the client names no propagation policy: true orphans dependents (only
-    /// ReplicationController, for its age).
+    /// What a deletion does when the client names no propagation policy: true orphans dependents (Job and
+    /// ReplicationController, for their age).
     fn orphans_by_default(&self) -> bool {
         false
     }
@@ -259,4 +259,13 @@ pub fn rules(group: &str, kind: &str) -> &'static dyn Rules {
 pub fn conversion(group: &str, version: &str, kind: &str) -> Option<&'static Conversion> {
     let row = CONVERSIONS.iter().find(|(g, v, k, _)| *k == kind && *g == group && *v == version);
     row.map(|(_, _, _, conversion)| conversion)
+}
+
+/// The first thing that validation has to say about an object, after its defaults: for the tests of the rules.
+#[cfg(test)]
+pub fn first_error(rules: &dyn Rules, mut object: Value) -> String {
+    let mut errors = Errors::new();
+    rules.default(&mut object);
+    rules.validate(&object, &mut errors);
+    errors.0.first().map_or_else(String::new, ToString::to_string)
 }

@@ -26,7 +26,7 @@ pub use affinity::{validate_node_selector, validate_tolerations};
 pub use claim::validate_claim_spec;
 pub use defaults::{default, default_claim, default_template, drop_disabled};
 pub use qos::qos_class;
-pub use resources::{aggregate, is_extended, is_huge_page, is_native, quantity, validate_quantity};
+pub use resources::{STANDARD_RESOURCES, aggregate, is_extended, is_huge_page, is_native, quantity, validate_quantity};
 pub use subresources::{
     bind, prepare_ephemeral_containers, prepare_resize, validate_ephemeral_containers, validate_resize,
 };

@@ -1,7 +1,7 @@
 //! ResourceQuota and LimitRange.
 
 use super::path::{Path, child, descend, entries, invalid_each, list, shown, text, texts};
-use super::pod::{is_huge_page, quantity, validate_quantity};
+use super::pod::{STANDARD_RESOURCES, is_huge_page, quantity, validate_quantity};
 use super::{Context, Rules};
 use api::field::Errors;
 use api::quantity::{Format, Quantity};
@@ -11,28 +11,6 @@ use std::collections::BTreeSet;
 pub struct ResourceQuota;
 pub struct LimitRange;
 
-const STANDARD: [&str; 20] = [
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "storage",
-    "requests.storage",
-    "services.nodeports",
-    "services.loadbalancers",
-];
 const POD_COMPUTE: [&str; 6] = ["cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"];
 const SCOPES: [&str; 7] = [
     "Terminating",
@@ -45,7 +23,7 @@ const SCOPES: [&str; 7] = [
 ];
 
 fn is_standard(name: &str) -> bool {
-    STANDARD.contains(&name) || is_huge_page(name.strip_prefix("requests.").unwrap_or(name))
+    STANDARD_RESOURCES.contains(&name) || is_huge_page(name.strip_prefix("requests.").unwrap_or(name))
 }
 
 /// What a quota can limit of the standard resources.
@@ -303,11 +281,7 @@ mod tests {
     use serde_json::json;
 
     fn first(rules: &dyn Rules, spec: Value) -> String {
-        let mut object = json!({ "spec": spec });
-        rules.default(&mut object);
-        let mut errors = Errors::new();
-        rules.validate(&object, &mut errors);
-        errors.0.first().map_or_else(String::new, ToString::to_string)
+        crate::kinds::first_error(rules, json!({"metadata": {"name": "a"}, "spec": spec}))
     }
 
     #[test]

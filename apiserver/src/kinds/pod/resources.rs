@@ -8,7 +8,8 @@ use api::quantity::Quantity;
 use api::{Map, Value};
 use std::collections::{BTreeMap, HashSet};
 
-const STANDARD: [&str; 20] = [
+/// Resources that need no domain in their name.
+pub const STANDARD_RESOURCES: [&str; 20] = [
     "cpu",
     "memory",
     "ephemeral-storage",
@@ -233,7 +234,7 @@ fn validate_request(
 fn resource_name(name: &str, path: &Path, errors: &mut Errors) -> bool {
     let before = errors.0.len();
     invalid_each(errors, path, name, names::qualified_name(name));
-    let standard = STANDARD.contains(&name) || is_huge_page(name) || name.starts_with("requests.hugepages-");
+    let standard = STANDARD_RESOURCES.contains(&name) || is_huge_page(name) || name.starts_with("requests.hugepages-");
     if errors.0.len() == before && !name.contains('/') && !standard {
         errors.invalid(path, name, "must be a standard resource type or fully qualified");
     }
