@@ -270,9 +270,11 @@ async fn a_token_of_another_key_or_issuer_is_refused() {
     let good = ours.pki.service_accounts().sign(&claims(&[DEFAULT_ISSUER], None, None, None)).unwrap();
     let (signed, signature) = good.rsplit_once('.').unwrap();
     let forged = format!("{signed}.{}", signature.chars().rev().collect::<String>());
-    let error = ours.token_error(&forged, now()).await;
-    assert!(["invalid signature", "invalid bearer token"].contains(&error.as_str()), "{error}");
-    assert_eq!(ours.token_error(&good[..good.len() - 8], now()).await, "invalid bearer token");
+    // Whether the damaged text is still base64 depends on the signature, and the error on that.
+    for damaged in [forged.as_str(), &good[..good.len() - 8]] {
+        let error = ours.token_error(damaged, now()).await;
+        assert!(["invalid signature", "invalid bearer token"].contains(&error.as_str()), "{error}");
+    }
 }
 
 #[tokio::test]
