@@ -195,7 +195,7 @@ impl Requirement {
 
     /// Whether a label with this value (`None` where there is no such label) satisfies the condition.
     pub fn matches(&self, value: Option<&str>) -> bool {
-        let among = |value: &str| self.values.iter().any(|v| v == value);
+        let among = |value: &str| self.values.binary_search_by(|v| v.as_str().cmp(value)).is_ok();
         match self.operator {
             Operator::In | Operator::Equals | Operator::DoubleEquals => value.is_some_and(among),
             Operator::NotIn | Operator::NotEquals => !value.is_some_and(among),

@@ -24,6 +24,9 @@ use std::time::{Duration, Instant};
 
 /// The largest body that is read, in bytes; upstream's limit.
 const MAX_BODY: usize = 3 << 20;
+/// How much of a body that is too large is read and thrown away before the answer, and for how long.
+const MAX_DISCARDED: usize = 16 << 20;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a request may take, when it names no shorter `timeout` and is no watch or stream.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a request waits for a seat before it is turned away.
@@ -233,16 +236,37 @@ fn timeout(incoming: &Incoming) -> Result<Duration, ApiError> {
     }
 }
 
-async fn read_body<B>(body: B) -> Result<Bytes, ApiError>
+async fn read_body<B>(mut body: B) -> Result<Bytes, ApiError>
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: Into<BoxError>,
 {
-    match Limited::new(body, MAX_BODY).collect().await {
+    match Limited::new(&mut body, MAX_BODY).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(format!("limit is {MAX_BODY}"))),
+        Err(error) if error.is::<LengthLimitError>() => {
+            discard(&mut body).await;
+            Err(ApiError::too_large(format!("limit is {MAX_BODY}")))
+        }
         Err(error) => Err(ApiError::bad_request(format!("the body could not be read: {error}"))),
     }
+}
+
+/// Reads on for a while without keeping anything. A client of HTTP/1.1 looks for the answer only when it has sent its
+/// body; on a connection that is closed before, it finds a broken pipe instead.
+async fn discard<B>(body: &mut B)
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let reading = async {
+        let mut left = MAX_DISCARDED;
+        while let Some(Ok(frame)) = body.frame().await {
+            match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(less) => left = less,
+                None => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
 }
 
 /// Puts warnings into a response, as RFC 7234 `Warning` headers: whole, or the beginnings of the first ones if all of them

@@ -166,6 +166,17 @@ impl Connection {
         })
     }
 
+    /// Gets a JSON document.
+    pub async fn json(&mut self, path: &str) -> Result<Value> {
+        let response = self.send(Method::GET, path, Bytes::new()).await?;
+        let status = response.status();
+        let bytes = response.into_body().collect().await?.to_bytes();
+        if !status.is_success() {
+            bail!("GET {path}: {status} {}", excerpt(&bytes));
+        }
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+
     /// Sends a request, reads and drops the body: its size in bytes. Anything but 2xx is an error with the server's words.
     pub async fn call(&mut self, method: Method, path: &str, body: Bytes) -> Result<usize> {
         let response = self.send(method.clone(), path, body).await?;

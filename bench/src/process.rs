@@ -27,6 +27,11 @@ impl Processes {
         self.status("VmHWM:")
     }
 
+    /// The part of the resident memory that is no file's: what cannot be dropped and read again.
+    pub fn anonymous(&self) -> Option<f64> {
+        self.status("RssAnon:")
+    }
+
     fn status(&self, field: &str) -> Option<f64> {
         self.sum(|pid| Some(number(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, field)? as f64 * 1024.0))
     }

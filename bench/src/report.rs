@@ -98,11 +98,13 @@ impl Report {
         }
     }
 
-    /// The table, as text.
+    /// The table, as text. Columns with nothing in them are left out.
     pub fn table(&self) -> String {
-        let reference = self.columns.iter().position(|column| *column == "reference");
+        let used = |column: &usize| self.rows.iter().any(|(_, cells)| cells[*column].is_some());
+        let shown: Vec<usize> = (0..self.columns.len()).filter(used).collect();
+        let reference = shown.iter().copied().find(|column| self.columns[*column] == "reference");
         let mut lines = vec![vec!["figure".to_owned(), "aim".to_owned()]];
-        lines[0].extend(self.columns.iter().map(|column| (*column).to_owned()));
+        lines[0].extend(shown.iter().map(|column| self.columns[*column].to_owned()));
         if reference.is_some() {
             lines[0].push("ratio".into());
         }
@@ -110,7 +112,8 @@ impl Report {
         for (name, cells) in &self.rows {
             let unit = cells.iter().flatten().next().map_or("", |figure| figure.unit);
             let mut line = vec![format!("{name} ({unit})"), aim(name).map_or(String::new(), quantity)];
-            line.extend(cells.iter().map(|cell| cell.as_ref().map_or("-".into(), |figure| quantity(figure.value))));
+            let text = |column: &usize| cells[*column].as_ref().map_or("-".into(), |figure| quantity(figure.value));
+            line.extend(shown.iter().map(text));
             if let Some(reference) = reference {
                 line.push(ratio(&cells[0], &cells[reference]).map_or("-".into(), |ratio| format!("{ratio:.1}x")));
             }
@@ -178,10 +181,11 @@ fn pad(cell: &str, width: usize, index: usize, last: usize) -> String {
 
 /// Three digits that matter, thousands apart.
 fn quantity(value: f64) -> String {
-    if value.abs() < 10.0 {
+    let whole = value.fract() == 0.0;
+    if value.abs() < 10.0 && !whole {
         return format!("{value:.2}");
     }
-    if value.abs() < 100.0 {
+    if value.abs() < 100.0 && !whole {
         return format!("{value:.1}");
     }
     let digits = format!("{value:.0}");
@@ -211,6 +215,7 @@ mod tests {
     fn what_a_column_lacks_is_a_dash() {
         let mut report = Report::new(vec!["coracle", "reference"]);
         report.add(0, vec![Figure::lower("start, first: ready", 1234567.0, "ms")]);
+        report.add(1, vec![Figure::lower("other", 1.0, "ms")]);
         let table = report.table();
         assert!(table.contains("1,234,567"), "{table}");
         assert!(table.lines().nth(1).is_some_and(|line| line.ends_with("-      -")), "{table}");

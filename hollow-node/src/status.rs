@@ -95,7 +95,9 @@ impl Run {
 pub fn status_at(pod: &Pod, place: &Placement, now: Timestamp) -> Moment {
     let stops_at = pod.stops_at();
     let stopped = stops_at.is_some_and(|stop| stop <= now);
-    let lived_until = stops_at.filter(|_| stopped).unwrap_or(now);
+    // Deletion times are whole seconds, cut off: the containers lived into that second, as far as it has passed.
+    let end_of_second = |stop: Timestamp| stop.checked_add(Duration::from_secs(1)).unwrap_or(stop).min(now);
+    let lived_until = stops_at.filter(|_| stopped).map_or(now, end_of_second);
     let timeline = Timeline::new(pod, place, lived_until);
     let stop = |run: Run| if stopped { run.stop(lived_until) } else { run };
     let inits: Vec<Run> = timeline.inits.into_iter().map(stop).collect();

@@ -9,11 +9,14 @@ use crate::{admission, reserve};
 use api::Value;
 use api::document;
 use api::status::ApiError;
+use futures::stream::{self, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use storage::{Entry, Expect};
 
 const TRIES: usize = 20;
+/// Objects of a collection that are deleted at the same time.
+const DELETIONS_AT_ONCE: usize = 16;
 
 /// A deletion's outcome.
 pub struct Deleted {
@@ -78,22 +81,26 @@ impl ApiServer {
         }
     }
 
-    /// Deletes every object that a list would give, one by one. Gives those objects.
+    /// Deletes every object that a list gave, several at a time, so that they share the disk's flushes.
     pub async fn delete_collection(
         &self,
         call: &Call<'_>,
         entries: &[Arc<Entry>],
         options: &DeleteOptions,
     ) -> Result<(), ApiError> {
-        for entry in entries {
-            let (namespace, name) = call.resource.split_key(&entry.key);
-            let one = Call { namespace, name, warnings: Default::default(), ..*call };
-            match self.delete(&one, options).await {
-                Err(failure) if failure.code != 404 => return Err(failure),
-                _ => {}
+        let entries = entries.iter().map(Ok::<_, ApiError>);
+        let each = |entry: &'_ Arc<Entry>| {
+            let entry = entry.clone();
+            async move {
+                let (namespace, name) = call.resource.split_key(&entry.key);
+                let one = Call { namespace, name, warnings: Default::default(), ..*call };
+                match self.delete(&one, options).await {
+                    Err(failure) if failure.code != 404 => Err(failure),
+                    _ => Ok(()),
+                }
             }
-        }
-        Ok(())
+        };
+        stream::iter(entries).try_for_each_concurrent(DELETIONS_AT_ONCE, each).await
     }
 }
 

@@ -37,7 +37,8 @@ pub async fn measure(target: &Target, nodes: usize) -> Result<Vec<Figure>> {
     let label = if nodes == 1 { "1 node".to_owned() } else { format!("{nodes} nodes") };
     let mut figures = Vec::new();
     if let (Some(resident), Some(highest)) = (bed.processes.resident(), bed.processes.highest()) {
-        let details = vec![Detail::new("highest", mib(highest), "MiB")];
+        let anonymous = mib(bed.processes.anonymous().unwrap_or(0.0));
+        let details = vec![Detail::new("not of files", anonymous, "MiB"), Detail::new("highest", mib(highest), "MiB")];
         figures.push(Figure::lower(format!("resident idle, {label}"), mib(resident), "MiB").with(details));
     }
     if let Some((before, after)) = before.zip(after) {

@@ -16,7 +16,7 @@ use crate::objects::pod;
 use crate::report::{Detail, Figure};
 use crate::target::{Bed, Target};
 
-const WRITERS: usize = 32;
+const WRITERS: usize = 40;
 const RUNS: usize = 7;
 const PAGE: usize = 500;
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
@@ -36,12 +36,14 @@ pub async fn measure(target: &Target, count: usize) -> Result<Vec<Figure>> {
     let (figure, size) = timed(&bed, "list, whole", async || whole(&mut connection, &path, json).await).await?;
     let mut lists = vec![figure];
     lists.push(timed(&bed, "list, 500 a page", async || paged(&mut connection, &path).await).await?.0);
+    let listed = bed.processes.resident().unwrap_or(0.0);
     lists.push(timed(&bed, "list as Table", async || whole(&mut connection, &path, TABLE).await).await?.0);
 
     if let (Some(before), Some(resident), Some(highest)) = (before, resident, bed.processes.highest()) {
         let details = vec![
             Detail::new("before", mib(before), "MiB"),
-            Detail::new("after lists", mib(bed.processes.resident().unwrap_or(resident)), "MiB"),
+            Detail::new("after lists", mib(listed), "MiB"),
+            Detail::new("after Tables", mib(bed.processes.resident().unwrap_or(resident)), "MiB"),
             Detail::new("highest", mib(highest), "MiB"),
         ];
         figures.push(Figure::lower(format!("resident, {count} pods stored"), mib(resident), "MiB").with(details));

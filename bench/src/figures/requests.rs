@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
-use futures::future::try_join_all;
 use http::Method;
-use serde_json::Value;
 
 use crate::load::{Call, Limit, Load, closed_loop};
 use crate::objects::{Template, config_map, name, pod};
@@ -91,12 +89,15 @@ async fn stored_bodies(
     creates: &Load,
     number: impl Fn(usize, usize) -> u64,
 ) -> Result<Vec<Vec<Template>>> {
+    let mut connection = bed.endpoint.connect().await?;
     let mut all = Vec::new();
     for (client, done) in creates.done.iter().enumerate() {
-        let paths: Vec<String> =
-            (0..UPDATED.min(*done)).map(|n| format!("{collection}/{}", name(number(client, n)))).collect();
-        let objects = try_join_all(paths.iter().map(|path| bed.endpoint.json(Method::GET, path, &Value::Null))).await?;
-        all.push(objects.into_iter().map(Template::of_stored).collect());
+        let mut bodies = Vec::new();
+        for n in 0..UPDATED.min(*done) {
+            let path = format!("{collection}/{}", name(number(client, n)));
+            bodies.push(Template::of_stored(connection.json(&path).await?));
+        }
+        all.push(bodies);
     }
     Ok(all)
 }

@@ -5,41 +5,96 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use futures::future::try_join_all;
-use http::Method;
+use http::{Method, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::client::Connection;
 use crate::lines::Lines;
 use crate::load::{Call, Limit, closed_loop};
-use crate::objects::{config_map, name};
+use crate::objects::{Template, config_map, name, pod};
+use crate::process::own_cpu;
 use crate::report::{Detail, Figure};
 use crate::target::{Bed, Target};
 
-const WRITERS: usize = 8;
+/// Enough that changes come in batches, as they do where there are many watchers.
+const WRITERS: usize = 32;
 /// Watchers, and changes that each of them is to see.
-const ROUNDS: &[(usize, usize)] = &[(100, 3000), (500, 1000)];
+const ROUNDS: &[(usize, usize)] = &[(100, 3200), (500, 1280)];
 const LIMIT: Duration = Duration::from_secs(20);
 /// Idle watches: so many connections, so many streams on each.
 const IDLE: (usize, usize) = (20, 50);
+/// Watches with a node's selector, likewise.
+const NODES: (usize, usize) = (10, 50);
 
 /// Memory of an idle watch, then delivered events per second.
 pub async fn measure(target: &Target) -> Result<Vec<Figure>> {
     let bed = target.open(0).await?;
     let path = bed.path("configmaps");
     let template = config_map();
+    let mut connection = bed.endpoint.connect().await?;
     for writer in 0..WRITERS {
-        bed.endpoint.connect().await?.call(Method::POST, &path, template.body(writer as u64, 0)).await?;
+        connection.call(Method::POST, &path, template.body(writer as u64, 0)).await?;
     }
     let mut figures = Vec::new();
     figures.extend(idle(&bed).await?);
     for (watchers, changes) in ROUNDS {
         figures.extend(deliver(&bed, *watchers, *changes).await?);
     }
+    figures.push(filtered(&bed).await?);
     bed.close().await?;
     Ok(figures)
+}
+
+/// Pod updates while as many kubelets watch for pods of their own nodes, which these are not.
+async fn filtered(bed: &Bed) -> Result<Figure> {
+    let (path, template) = (bed.path("pods"), pod("nobody"));
+    let mut connection = bed.endpoint.connect().await?;
+    let mut bodies = Vec::new();
+    for writer in 0..WRITERS as u64 {
+        connection.call(Method::POST, &path, template.body(writer, 0)).await?;
+        bodies.push(Template::of_stored(connection.json(&format!("{path}/{}", name(writer))).await?));
+    }
+    let limit = Limit { time: Duration::from_millis(1500), requests: 20_000 };
+    let update = async |round: u64| {
+        closed_loop(bed, WRITERS, limit, |client| {
+            let (path, body) = (format!("{path}/{}", name(client as u64)), bodies[client].clone());
+            move |n| Call { method: Method::PUT, path: path.clone(), body: body.body(0, round + n as u64) }
+        })
+        .await
+    };
+    let alone = update(1_000_000).await?;
+    let open =
+        open_shared(bed, NODES, |node| format!("{path}?watch=1&fieldSelector=spec.nodeName%3Dbench-{node}")).await?;
+    let watched = update(2_000_000).await?;
+    drop(open);
+    let details = vec![Detail::new("without them", alone.rate(), "/s")];
+    let name = format!("update Pod, {} node watchers", NODES.0 * NODES.1);
+    Ok(Figure::higher(name, watched.rate(), "/s").with(details).with(watched.details()))
+}
+
+/// Opens watches, so many connections and so many on each.
+async fn open_shared(
+    bed: &Bed,
+    (connections, each): (usize, usize),
+    path: impl Fn(usize) -> String,
+) -> Result<Vec<(Connection, Response<Incoming>)>> {
+    let mut open = Vec::new();
+    for number in 0..connections {
+        let connection = bed.endpoint.connect_shared().await?;
+        for stream in 0..each {
+            let mut stream_of = connection.share().context("HTTP/2 connections can be shared")?;
+            let response = stream_of.send(Method::GET, &path(number * each + stream), Bytes::new()).await?;
+            if !response.status().is_success() {
+                bail!("watch: {}", response.status());
+            }
+            open.push((stream_of, response));
+        }
+    }
+    Ok(open)
 }
 
 async fn watch_path(bed: &Bed) -> Result<String> {
@@ -53,18 +108,7 @@ async fn watch_path(bed: &Bed) -> Result<String> {
 async fn idle(bed: &Bed) -> Result<Option<Figure>> {
     let Some(before) = bed.processes.resident() else { return Ok(None) };
     let path = watch_path(bed).await?;
-    let mut open = Vec::new();
-    for _ in 0..IDLE.0 {
-        let connection = bed.endpoint.connect_shared().await?;
-        for _ in 0..IDLE.1 {
-            let mut stream = connection.share().context("HTTP/2 connections can be shared")?;
-            let response = stream.send(Method::GET, &path, Bytes::new()).await?;
-            if !response.status().is_success() {
-                bail!("watch: {}", response.status());
-            }
-            open.push(response);
-        }
-    }
+    let open = open_shared(bed, IDLE, |_| path.clone()).await?;
     sleep(Duration::from_millis(500)).await;
     let after = bed.processes.resident().unwrap_or(before);
     let each = (after - before).max(0.0) / open.len() as f64 / 1024.0;
@@ -88,7 +132,7 @@ async fn deliver(bed: &Bed, watchers: usize, changes: usize) -> Result<Vec<Figur
     }
     let each = before.zip(bed.processes.resident()).map(|(before, after)| (after - before) / watchers as f64 / 1024.0);
 
-    let usage = bed.processes.usage();
+    let (usage, own) = (bed.processes.usage(), own_cpu());
     let started = Instant::now();
     let limit = Limit { time: LIMIT, requests: changes / WRITERS };
     let writes = closed_loop(bed, WRITERS, limit, |client| {
@@ -113,6 +157,8 @@ async fn deliver(bed: &Bed, watchers: usize, changes: usize) -> Result<Vec<Figur
         let cpu = after.cpu.saturating_sub(before.cpu).as_secs_f64() * 1e6 / events.max(1) as f64;
         details.push(Detail::new("server CPU", cpu, "µs/event"));
     }
+    let own = own_cpu().saturating_sub(own).as_secs_f64() * 1e6 / events.max(1) as f64;
+    details.push(Detail::new("client CPU", own, "µs/event"));
     let rate = events as f64 / elapsed;
     let mut figures = vec![Figure::higher(format!("events, {watchers} watchers"), rate, "/s").with(details)];
     figures.extend(each.map(|each| Figure::lower(format!("a watch on its own connection, {watchers}"), each, "KiB")));

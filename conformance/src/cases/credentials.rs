@@ -14,7 +14,7 @@ use time::{Duration, OffsetDateTime};
 
 pub const CASES: &[Case] = &[
     Case::new("credentials::wrong_token", Needs::Cluster, wrong_token),
-    Case::new("credentials::wrong_password", Needs::Cluster, wrong_password),
+    Case::new("credentials::wrong_password", Needs::Started, wrong_password),
     Case::new("credentials::static_token", Needs::Started, static_token),
     Case::new("credentials::basic_auth", Needs::Started, basic_auth),
     Case::new("credentials::certificate_of_another_ca", Needs::Cluster, certificate_of_another_ca),

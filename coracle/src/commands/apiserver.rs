@@ -1,7 +1,7 @@
 //! `coracle server` and `coracle apiserver`.
 
 use super::client::ControllerFlags;
-use super::{shown, told_to_stop};
+use super::{shown, tell, told_to_stop};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use coracle::{Cluster, ClusterBuilder, Components, StoreKind};
@@ -100,8 +100,8 @@ pub async fn server(flags: ServerFlags) -> anyhow::Result<()> {
     builder.controllers = flags.controllers.options(flags.api.service_cluster_ip_range);
     let cluster = builder.start().await?;
     let kubeconfig = write_kubeconfig(&cluster, &flags.api.data_dir, "admin.kubeconfig", Identity::Admin)?;
-    println!("Coracle is ready at {} (Kubernetes v1.36).", cluster.url());
-    println!("Use it: export KUBECONFIG={kubeconfig}; kubectl get nodes");
+    tell(format_args!("Coracle is ready at {} (Kubernetes v1.36).", cluster.url()));
+    tell(format_args!("Use it: export KUBECONFIG={kubeconfig}; kubectl get nodes"));
     told_to_stop().await?;
     cluster.stop().await;
     Ok(())
@@ -118,10 +118,10 @@ pub async fn apiserver(flags: ApiserverFlags) -> anyhow::Result<()> {
     }
     let admin = write_kubeconfig(&cluster, &flags.data_dir, "admin.kubeconfig", Identity::Admin)?;
     let dir = shown(&flags.data_dir);
-    println!("The API server is ready at {}; kubeconfig: {admin}", cluster.url());
-    println!(
+    tell(format_args!("The API server is ready at {}; kubeconfig: {admin}", cluster.url()));
+    tell(format_args!(
         "Next: coracle controller-manager --kubeconfig {dir}/controller-manager.kubeconfig; coracle scheduler --kubeconfig {dir}/scheduler.kubeconfig"
-    );
+    ));
     told_to_stop().await?;
     cluster.stop().await;
     Ok(())

@@ -1,6 +1,6 @@
 //! The components as processes of their own, over HTTPS.
 
-use super::told_to_stop;
+use super::{tell, told_to_stop};
 use anyhow::Context;
 use clap::Args;
 use component::leader::LeaderElection;
@@ -120,7 +120,7 @@ pub async fn hollow_nodes(flags: HollowNodesFlags) -> anyhow::Result<()> {
     let clients = move |node: &str| clients.get(node).unwrap_or(&fallback).clone();
     let stop = CancellationToken::new();
     let nodes = hollow_node::run(watcher, clients, options, stop.clone());
-    println!("{} hollow nodes run against {}.", flags.nodes, flags.server);
+    tell(format_args!("{} hollow nodes run against {}.", flags.nodes, flags.server));
     until_told(stop, nodes).await
 }
 
@@ -153,7 +153,7 @@ where
     W: Future<Output = anyhow::Result<()>>,
 {
     let stop = CancellationToken::new();
-    println!("The {name} runs.");
+    tell(format_args!("The {name} runs."));
     if !elect {
         let running = work(client, stop.clone());
         return until_told(stop, running).await;

@@ -5,6 +5,7 @@ mod client;
 mod kubeconfig;
 
 use clap::{Parser, Subcommand};
+use std::io::Write;
 use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -77,6 +78,11 @@ async fn told_to_stop() -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+/// Tells the user something on standard output; nobody has to listen.
+fn tell(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// A path as a user can type it.
