@@ -7,6 +7,7 @@ pub mod codec;
 pub mod document;
 pub mod field;
 pub mod kinds;
+pub mod managed;
 pub mod names;
 pub mod patch;
 pub mod quantity;

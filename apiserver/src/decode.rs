@@ -156,6 +156,16 @@ fn patched_as(
     Ok(object)
 }
 
+/// The object that server-side apply has merged: as its schema writes it, with defaults.
+pub fn merged(call: &Call<'_>, object: Value) -> Result<Value, ApiError> {
+    let expected = Expected::of(call.resource);
+    let decoded = codec::check(object, expected.ty).map_err(|why| expected.refused(&why, &[]))?;
+    let mut object = decoded.value;
+    check_type(&mut object, &expected)?;
+    call.resource.default(&mut object);
+    Ok(object)
+}
+
 /// The body of a deletion.
 pub fn delete_options(bytes: &[u8], format: Input) -> Result<Value, ApiError> {
     let ty = Schema::builtin().get(DELETE_OPTIONS).ok_or_else(|| ApiError::internal("no schema of DeleteOptions"))?;
@@ -181,8 +191,7 @@ enum PatchKind {
     Strategic,
 }
 
-const PATCH_TYPES: &str =
-    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+const PATCH_TYPES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
 
 impl<'a> Patch<'a> {
     /// Takes a patch of an object of type `ty`, by its content type.

@@ -119,6 +119,19 @@ pub fn field_validation(query: &Query, options: &str) -> Result<FieldValidation,
     }
 }
 
+/// Checks `fieldManager` and `force` of a patch; gives whether it is forced.
+pub fn patch_options(query: &Query, is_apply: bool) -> Result<bool, ApiError> {
+    let mut errors = Errors::new();
+    let force = query.get("force").map(|_| query.flag("force"));
+    let manager = query.get("fieldManager").unwrap_or_default();
+    api::managed::validate_patch_options(manager, force, is_apply, &mut errors);
+    if errors.is_empty() {
+        Ok(force.unwrap_or_default())
+    } else {
+        Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &errors))
+    }
+}
+
 /// Whether the request must not persist anything.
 pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>, options: &str) -> Result<bool, ApiError> {
     let values: Vec<&str> = values.filter(|v| !v.is_empty()).collect();

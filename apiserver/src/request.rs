@@ -45,6 +45,8 @@ pub struct Incoming {
     pub user: Arc<User>,
     pub body: Bytes,
     pub now: Timestamp,
+    /// As whom the client's writes are noted: its `fieldManager`, or what its user agent says before the first slash.
+    pub manager: String,
     /// For requests that become another protocol.
     pub upgrade: Option<hyper::upgrade::OnUpgrade>,
 }
@@ -72,7 +74,10 @@ where
     let verb = route.verb;
     let head = parts.method == Method::HEAD;
     let _running = (!route.is_long_running()).then(|| server.metrics.running(verb));
+    let agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    let manager = api::managed::manager_name(query.get("fieldManager").unwrap_or_default(), agent).into_owned();
     let incoming = Incoming {
+        manager,
         method: parts.method,
         headers: parts.headers,
         route,

@@ -2,7 +2,7 @@
 
 use crate::decode::{self, Patch};
 use crate::negotiate::{self, Format, Output};
-use crate::params::{DeleteOptions, ListOptions, dry_run, field_validation};
+use crate::params::{DeleteOptions, ListOptions, dry_run, field_validation, patch_options};
 use crate::registry::{Call, Object, Part, meta};
 use crate::request::{Incoming, add_warnings, allowed, wanted};
 use crate::resources::Resource;
@@ -11,8 +11,12 @@ use crate::server::ApiServer;
 use crate::{authz, subresources};
 use api::selector::FieldSelector;
 use api::status::{self, ApiError};
+use api::{Value, codec, document, managed};
 use http::Response;
 use std::sync::Arc;
+
+/// The content type of server-side apply.
+const APPLY: &str = "application/apply-patch+yaml";
 
 /// Answers a request about a resource that exists.
 pub async fn serve(
@@ -93,6 +97,8 @@ pub fn call<'a>(
         name: &incoming.route.name,
         dry_run: dry_run(incoming.query.all("dryRun"), options)?,
         now: incoming.now,
+        manager: &incoming.manager,
+        applies: false,
         warnings: Default::default(),
     })
 }
@@ -186,7 +192,7 @@ pub async fn update(
 }
 
 /// An update that creates needs the right to create, and the name in the object.
-fn check_create_on_update(call: &Call<'_>, incoming: &Incoming, object: &api::Value) -> Result<(), ApiError> {
+fn check_create_on_update(call: &Call<'_>, incoming: &Incoming, object: &Value) -> Result<(), ApiError> {
     let route = &incoming.route;
     allowed(
         call.server,
@@ -214,9 +220,43 @@ pub async fn patch(
     let output = wanted(incoming)?;
     let validation = field_validation(&incoming.query, "PatchOptions")?;
     let call = call(server, resource, incoming, "PatchOptions")?;
+    let is_apply = negotiate::media_type(&incoming.headers) == APPLY;
+    let force = patch_options(&incoming.query, is_apply)?;
+    if is_apply {
+        return apply(Call { applies: true, ..call }, incoming, part, force, output).await;
+    }
     let patch = Patch::new(&incoming.headers, &incoming.body, resource.ty)?;
     let updated = server.update(&call, part, &|old| decode::patched(&call, &patch, old, validation)).await?;
     Ok(reply(200, &call, updated, output))
+}
+
+/// Server-side apply: merges what the client wants into the object, or creates it.
+async fn apply(
+    call: Call<'_>,
+    incoming: &Incoming,
+    part: Part,
+    force: bool,
+    output: Output,
+) -> Result<Response<Body>, ApiError> {
+    let wanted = codec::yaml::decode_any(&incoming.body)
+        .map_err(|why| ApiError::bad_request(format!("error decoding YAML: {why}")))?;
+    let applied = |live: &Value| {
+        let merged = managed::apply(live, &wanted, call.resource.ty, &call.writer(), force, &call.reset_fields())?;
+        decode::merged(&call, merged)
+    };
+    match call.server.update(&call, part, &applied).await {
+        Err(failure) if failure.code == 404 && part == Part::Main => {}
+        other => return other.map(|object| reply(200, &call, object, output)),
+    }
+    let uid = document::uid(&wanted);
+    if !uid.is_empty() {
+        let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+        return Err(ApiError::conflict(call.resource.kind, call.name, why));
+    }
+    let object = applied(&serde_json::json!({}))?;
+    check_create_on_update(&call, incoming, &object)?;
+    let created = call.server.create(&call, object).await?;
+    Ok(reply(201, &call, created, output))
 }
 
 async fn delete(
@@ -231,7 +271,7 @@ async fn delete(
     let code = if accepted { 202 } else { 200 };
     if deleted.gone && !resource.rules.returns_deleted() {
         let object = deleted.object.into_value(resource)?;
-        let done = status::deleted(resource.kind, &incoming.route.name, api::document::uid(&object));
+        let done = status::deleted(resource.kind, &incoming.route.name, document::uid(&object));
         return Ok(response::value(code, &done, output));
     }
     Ok(reply(code, &call, deleted.object, output))

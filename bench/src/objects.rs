@@ -5,8 +5,6 @@ use std::io::Write;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::lines::find;
-
 const NAME: &str = "bench-000000000000";
 const CHANGE: &str = "change-000000000000";
 const DIGITS: usize = 12;
@@ -21,14 +19,19 @@ pub fn name(number: u64) -> String {
 #[derive(Clone)]
 pub struct Template {
     bytes: Vec<u8>,
-    name: Option<usize>,
-    change: Option<usize>,
+    /// Where the digits of its number stand.
+    name: Vec<usize>,
+    /// Where the digits of its change stand.
+    change: Vec<usize>,
 }
 
 impl Template {
     fn new(object: &Value) -> Self {
         let bytes = object.to_string().into_bytes();
-        let digits = |mark: &str| find(&bytes, mark.as_bytes()).map(|start| start + mark.len() - DIGITS);
+        let digits = |mark: &str| {
+            let starts = bytes.windows(mark.len()).enumerate().filter(|(_, window)| *window == mark.as_bytes());
+            starts.map(|(start, _)| start + mark.len() - DIGITS).collect()
+        };
         Self { name: digits(NAME), change: digits(CHANGE), bytes }
     }
 
@@ -42,16 +45,16 @@ impl Template {
             }
             metadata["annotations"][CHANGE_ANNOTATION] = json!(CHANGE);
         }
-        Self { name: None, ..Self::new(&object) }
+        Self { name: Vec::new(), ..Self::new(&object) }
     }
 
     /// The body of object `number` with `change` in it.
     pub fn body(&self, number: u64, change: u64) -> Bytes {
         let mut bytes = self.bytes.clone();
-        for (place, value) in [(self.name, number), (self.change, change)] {
-            if let Some(start) = place {
+        for (places, value) in [(&self.name, number), (&self.change, change)] {
+            for start in places {
                 // Twelve digits always fit: the numbers here stay far below 10^12.
-                let _ = write!(&mut bytes[start..start + DIGITS], "{value:012}");
+                let _ = write!(&mut bytes[*start..start + DIGITS], "{value:012}");
             }
         }
         Bytes::from(bytes)
@@ -126,6 +129,13 @@ mod tests {
             assert_eq!(body["metadata"]["name"], name(7));
             assert_eq!(body["metadata"]["annotations"][CHANGE_ANNOTATION], "change-000000000009");
         }
+    }
+
+    #[test]
+    fn a_node_is_named_everywhere() {
+        let body: Value = serde_json::from_slice(&node().body(5, 0)).unwrap();
+        assert_eq!(body["metadata"]["name"], name(5));
+        assert_eq!(body["metadata"]["labels"]["kubernetes.io/hostname"], name(5));
     }
 
     #[test]

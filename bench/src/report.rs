@@ -166,7 +166,7 @@ fn ratio(own: &Option<Figure>, reference: &Option<Figure>) -> Option<f64> {
         Better::Higher => own.value / reference.value,
         Better::Lower => reference.value / own.value,
     };
-    ratio.is_finite().then_some(ratio)
+    (ratio.is_finite() && ratio > 0.0).then_some(ratio)
 }
 
 fn details(figure: &Figure) -> String {

@@ -35,6 +35,7 @@ impl ApiServer {
             return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         document::metadata_mut(&mut object).remove("resourceVersion");
+        call.track(&mut object, None);
         meta::fill(&mut object, resource, call.namespace, call.now)?;
         admission::mutate(call, &mut object, None).await?;
         if resource.has_status && !resource.rules.keeps_status_on_create() {

@@ -22,7 +22,7 @@ const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 pub fn fill(object: &mut Value, resource: &Resource, namespace: &str, now: Timestamp) -> Result<(), ApiError> {
     match_namespace(object, resource, namespace)?;
     let metadata = document::metadata_mut(object);
-    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"] {
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         metadata.remove(key);
     }
     let text = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -95,7 +95,6 @@ pub fn carry_over(object: &mut Value, old: &Value) {
     let empty = Map::new();
     let before = document::get_map(old, "metadata").unwrap_or(&empty);
     metadata.remove("selfLink");
-    metadata.remove("managedFields");
     for key in ["generation", "creationTimestamp", "deletionTimestamp"] {
         match before.get(key) {
             Some(value) => metadata.insert(key.into(), value.clone()),
@@ -137,6 +136,7 @@ pub fn validate(object: &Value, resource: &Resource, errors: &mut Errors) {
     validate_annotations(metadata, errors);
     validate_owners(document::get_list(object, "metadata.ownerReferences"), errors);
     validate_finalizers(object, errors);
+    api::managed::validate_managed_fields(object, errors);
 }
 
 /// What is wrong with a name. Whatever the kind takes, a name has to fit into a path: no other key may look like it.

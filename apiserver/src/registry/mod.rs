@@ -18,6 +18,7 @@ use crate::authn::User;
 use crate::resources::Resource;
 use crate::server::ApiServer;
 use api::Value;
+use api::managed::{self, ResetFields, Writer};
 use api::status::ApiError;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -34,6 +35,10 @@ pub struct Call<'a> {
     pub name: &'a str,
     pub dry_run: bool,
     pub now: Timestamp,
+    /// As whom the fields that this call changes are noted in `metadata.managedFields`.
+    pub manager: &'a str,
+    /// Server-side apply has noted them already.
+    pub applies: bool,
     /// Warnings for the client's `Warning` headers.
     pub warnings: Mutex<Vec<String>>,
 }
@@ -50,6 +55,8 @@ impl<'a> Call<'a> {
             name,
             dry_run: false,
             now: Timestamp::now(),
+            manager: "kube-apiserver",
+            applies: false,
             warnings: Mutex::default(),
         }
     }
@@ -60,6 +67,26 @@ impl<'a> Call<'a> {
         let mut warnings = self.warnings.lock();
         if !warnings.contains(&message) {
             warnings.push(message);
+        }
+    }
+
+    /// The writer that managed fields are noted for.
+    pub fn writer(&self) -> Writer<'_> {
+        let (manager, api_version) = (self.manager, self.resource.api_version.as_str());
+        Writer { manager, api_version, subresource: self.subresource, now: self.now }
+    }
+
+    /// What a write through the call's subresource cannot own.
+    pub fn reset_fields(&self) -> ResetFields {
+        let kind = self.resource.kind;
+        managed::reset_fields(kind.group, kind.kind, self.subresource, self.resource.has_status)
+    }
+
+    /// Notes which fields the client changes, before admission and rules change others.
+    fn track(&self, object: &mut Value, old: Option<&Value>) {
+        if !self.applies {
+            self.server.complete(self.resource, object);
+            managed::update(object, old, self.resource.ty, &self.writer(), &self.reset_fields());
         }
     }
 

@@ -7,6 +7,7 @@ use crate::{admission, reserve};
 use api::Value;
 use api::document;
 use api::field::Errors;
+use api::managed;
 use api::status::ApiError;
 use std::sync::Arc;
 use storage::{Entry, Expect};
@@ -23,7 +24,9 @@ pub enum Part {
     Approval,
     EphemeralContainers,
     Resize,
-    /// `spec.replicas` through `scale`, and the pod's node through `binding`: the change is computed by the server.
+    /// `spec.replicas`.
+    Scale,
+    /// The pod's node through `binding`: the change is computed by the server.
     Internal,
 }
 
@@ -68,12 +71,16 @@ impl ApiServer {
         meta::match_namespace(&mut object, resource, call.namespace)?;
         let context = Context { user: call.user, now: call.now };
         restrict(part, &mut object, &old, &context);
+        // What the server computes (a binding, a scale) is noted by whoever computes it, if at all.
+        if part != Part::Internal && part != Part::Scale {
+            call.track(&mut object, Some(&old));
+        }
         admission::mutate(call, &mut object, Some(&old)).await?;
         meta::carry_over(&mut object, &old);
         let reservation = reserve::for_write(call, Some(&old), &mut object)?;
         match part {
             Part::Status => resource.rules.prepare_for_status_update(&mut object, &old, &context),
-            Part::Main => prepare_main(call, &mut object, &old, &context),
+            Part::Main | Part::Scale => prepare_main(call, &mut object, &old, &context),
             _ => {}
         }
         self.complete(resource, &mut object);
@@ -87,6 +94,7 @@ impl ApiServer {
         admission::validate(call, Some(&object), Some(&old))?;
         let remove = ends_deletion(call, &object);
         document::metadata_mut(&mut object).insert("resourceVersion".into(), document::resource_version(&old).into());
+        managed::keep_times(&mut object, &old);
         if object == old && !remove {
             return Ok(Ok(Object::Stored(entry.clone())));
         }
@@ -180,7 +188,7 @@ fn validate(call: &Call<'_>, part: Part, object: &Value, old: &Value) -> Result<
     meta::validate_update(object, old, &mut errors);
     match part {
         Part::Status => rules.validate_status_update(object, old, &mut errors),
-        Part::Main => {
+        Part::Main | Part::Scale => {
             rules.validate_update(object, old, &mut errors);
             rules.validate(object, &mut errors);
             for warning in rules.warnings(object, Some(old)) {

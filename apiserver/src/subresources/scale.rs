@@ -11,9 +11,13 @@ use crate::server::ApiServer;
 use crate::verbs;
 use api::Value;
 use api::document;
+use api::managed::{self, ResetFields, Writer};
 use api::schema::Schema;
 use api::status::ApiError;
 use http::Response;
+
+/// Where a workload has its replicas.
+const REPLICAS: &[&str] = &["spec", "replicas"];
 
 pub async fn serve(
     server: &ApiServer,
@@ -28,7 +32,7 @@ pub async fn serve(
         "get" => server.read(&call)?,
         "update" => {
             let scale = decode::subresource(&call, incoming, "autoscaling", "v1", "Scale", validation)?;
-            server.update(&call, Part::Main, &|old| scaled(&call, old, &scale)).await?
+            server.update(&call, Part::Scale, &|old| scaled(&call, old, &scale)).await?
         }
         _ => {
             let ty = Schema::of_kind("autoscaling", "v1", "Scale").ok_or_else(ApiError::no_such_resource)?;
@@ -39,7 +43,7 @@ pub async fn serve(
                     decode::patched_subresource(&call, &patch, &before, ("autoscaling", "v1", "Scale"), validation)?;
                 scaled(&call, old, &wanted)
             };
-            server.update(&call, Part::Main, &change).await?
+            server.update(&call, Part::Scale, &change).await?
         }
     };
     let scale = scale::scale_of(resource.kind.kind, &object.into_value(resource)?);
@@ -59,5 +63,22 @@ fn scaled(call: &Call<'_>, old: &Value, scale: &Value) -> Result<Value, ApiError
     if !document::uid(scale).is_empty() {
         document::set(&mut object, "metadata.uid", document::uid(scale));
     }
+    track(call, old, scale, &mut object);
     Ok(object)
+}
+
+/// Notes the replicas' new owner in the workload: what managed fields say of the `Scale`, said of its parent.
+fn track(call: &Call<'_>, old: &Value, scale: &Value, object: &mut Value) {
+    let Some(ty) = Schema::of_kind("autoscaling", "v1", "Scale") else { return };
+    let mut before = scale::scale_of(call.resource.kind.kind, old);
+    if let Some(owners) = managed::scale_managed_fields(old, REPLICAS) {
+        document::set(&mut before, "metadata.managedFields", owners);
+    }
+    let mut after = scale.clone();
+    document::metadata_mut(&mut after).remove("managedFields");
+    let writer = Writer { api_version: "autoscaling/v1", ..call.writer() };
+    managed::update(&mut after, Some(&before), ty, &writer, &ResetFields::None);
+    if let Some(owners) = managed::scaled_managed_fields(old, &after, &call.resource.api_version, REPLICAS) {
+        document::set(object, "metadata.managedFields", owners);
+    }
 }

@@ -24,8 +24,14 @@ const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/js
 /// Creates `count` pods that nobody schedules, then lists them.
 pub async fn measure(target: &Target, count: usize) -> Result<Vec<Figure>> {
     let bed = target.open(0).await?;
+    let figures = on(&bed, count).await;
+    bed.close().await?;
+    figures
+}
+
+async fn on(bed: &Bed, count: usize) -> Result<Vec<Figure>> {
     let before = bed.processes.resident();
-    fill(&bed, count).await?;
+    fill(bed, count).await?;
     sleep(Duration::from_secs(1)).await;
     let resident = bed.processes.resident();
     let mut connection = bed.endpoint.connect().await?;
@@ -33,11 +39,11 @@ pub async fn measure(target: &Target, count: usize) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
 
     let json = "application/json";
-    let (figure, size) = timed(&bed, "list, whole", async || whole(&mut connection, &path, json).await).await?;
+    let (figure, size) = timed(bed, "list, whole", async || whole(&mut connection, &path, json).await).await?;
     let mut lists = vec![figure];
-    lists.push(timed(&bed, "list, 500 a page", async || paged(&mut connection, &path).await).await?.0);
+    lists.push(timed(bed, "list, 500 a page", async || paged(&mut connection, &path).await).await?.0);
     let listed = bed.processes.resident().unwrap_or(0.0);
-    lists.push(timed(&bed, "list as Table", async || whole(&mut connection, &path, TABLE).await).await?.0);
+    lists.push(timed(bed, "list as Table", async || whole(&mut connection, &path, TABLE).await).await?.0);
 
     if let (Some(before), Some(resident), Some(highest)) = (before, resident, bed.processes.highest()) {
         let details = vec![
@@ -50,7 +56,6 @@ pub async fn measure(target: &Target, count: usize) -> Result<Vec<Figure>> {
         figures.push(Figure::lower("memory added per stored byte", (resident - before) / size, "B/B"));
     }
     figures.extend(lists);
-    bed.close().await?;
     Ok(figures)
 }
 

@@ -21,20 +21,25 @@ const CLIENT: u64 = 10_000_000;
 /// Rates, latencies and CPU costs of both kinds at each number of clients.
 pub async fn measure(target: &Target, clients: &[usize]) -> Result<Vec<Figure>> {
     let bed = target.open(0).await?;
+    let figures = on(&bed, clients).await;
+    bed.close().await?;
+    figures
+}
+
+async fn on(bed: &Bed, clients: &[usize]) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     // A scheduler that does not exist: only the API server works on these pods.
     let kinds = [("ConfigMap", "configmaps", config_map()), ("Pod", "pods", pod("nobody"))];
     let mut round = 0;
     for (kind, resource, template) in kinds {
         for clients in clients {
-            let rows = one_round(&bed, resource, &template, *clients, round * ROUND).await?;
+            let rows = one_round(bed, resource, &template, *clients, round * ROUND).await?;
             let named =
                 |(verb, figure): (&str, Figure)| Figure { name: format!("{verb} {kind}, {clients} clients"), ..figure };
             figures.extend(rows.into_iter().map(named));
             round += 1;
         }
     }
-    bed.close().await?;
     Ok(figures)
 }
 

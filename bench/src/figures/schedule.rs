@@ -48,15 +48,21 @@ impl Drop for Counter {
 /// Creates `pods` pods on `nodes` nodes and waits until all are bound, at most `LIMIT`.
 pub async fn measure(target: &Target, nodes: usize, pods: usize) -> Result<Vec<Figure>> {
     let bed = target.open(nodes).await?;
-    provide_nodes(&bed, nodes).await?;
+    let figures = on(&bed, nodes, pods).await;
+    bed.close().await?;
+    figures
+}
+
+async fn on(bed: &Bed, nodes: usize, pods: usize) -> Result<Vec<Figure>> {
+    provide_nodes(bed, nodes).await?;
     let empty = bed.processes.resident();
-    let mut counter = count(&bed, pods + WRITERS).await?;
+    let mut counter = count(bed, pods + WRITERS).await?;
 
     let usage = bed.processes.usage();
     let started = Instant::now();
     let (template, path) = (pod("default-scheduler"), bed.path("pods"));
     let limit = Limit { time: LIMIT, requests: pods.div_ceil(WRITERS) };
-    let created = closed_loop(&bed, WRITERS, limit, |client| {
+    let created = closed_loop(bed, WRITERS, limit, |client| {
         let (template, path) = (template.clone(), path.clone());
         move |n| Call {
             method: Method::POST,
@@ -102,7 +108,6 @@ pub async fn measure(target: &Target, nodes: usize, pods: usize) -> Result<Vec<F
         figures.push(Figure::lower(name, mib(resident), "MiB").with(details));
     }
     drop(counter);
-    bed.close().await?;
     Ok(figures)
 }
 

@@ -33,6 +33,12 @@ const NODES: (usize, usize) = (10, 50);
 /// Memory of an idle watch, then delivered events per second.
 pub async fn measure(target: &Target) -> Result<Vec<Figure>> {
     let bed = target.open(0).await?;
+    let figures = on(&bed).await;
+    bed.close().await?;
+    figures
+}
+
+async fn on(bed: &Bed) -> Result<Vec<Figure>> {
     let path = bed.path("configmaps");
     let template = config_map();
     let mut connection = bed.endpoint.connect().await?;
@@ -40,12 +46,11 @@ pub async fn measure(target: &Target) -> Result<Vec<Figure>> {
         connection.call(Method::POST, &path, template.body(writer as u64, 0)).await?;
     }
     let mut figures = Vec::new();
-    figures.extend(idle(&bed).await?);
+    figures.extend(idle(bed).await?);
     for (watchers, changes) in ROUNDS {
-        figures.extend(deliver(&bed, *watchers, *changes).await?);
+        figures.extend(deliver(bed, *watchers, *changes).await?);
     }
-    figures.push(filtered(&bed).await?);
-    bed.close().await?;
+    figures.push(filtered(bed).await?);
     Ok(figures)
 }
 

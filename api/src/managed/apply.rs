@@ -1,0 +1,197 @@
+//! Apply: the merge of what a manager wants into the live object.
+
+use super::compare::compare;
+use super::conflict::{Conflict, conflict_error};
+use super::element::same;
+use super::fields::{fields, misfits};
+use super::managers::{Manager, Managers, Operation};
+use super::merge::{merge, remove, with_named_parents};
+use super::set::FieldSet;
+use super::shape::Shape;
+use super::{MANAGED_FIELDS, ResetFields, Writer, after_update, empty_object, last_applied, strip_metadata};
+use crate::document;
+use crate::schema::TypeRef;
+use crate::status::ApiError;
+use serde_json::Value;
+
+/// Applies `applied`, as the client sent it, to `live`, the stored object (`{}` where there is none yet). Gives the
+/// merged object with its managed fields, still to be decoded by its schema and defaulted as a body would be; or, if
+/// the live object is as wanted already, that with the managed fields. Fields that the manager applied the last time
+/// and not now are removed unless others own them. What others own and this would change is a conflict, or with
+/// `force` becomes the manager's. `reset`: see [`super::reset_fields`].
+///
+/// Errors: 400 for another type than `ty` or managed fields in the patch, 409 with causes for conflicts, 500 with
+/// upstream's message for what does not fit the schema.
+pub fn apply(
+    live: &Value,
+    applied: &Value,
+    ty: TypeRef<'_>,
+    writer: &Writer<'_>,
+    force: bool,
+    reset: &ResetFields,
+) -> Result<Value, ApiError> {
+    let list = document::get(live, MANAGED_FIELDS);
+    let stored = Managers::decode(list).map_err(|why| unfit(format!("failed to decode managed fields: {why}")))?;
+    check_type(applied, ty, writer)?;
+    if document::get(applied, MANAGED_FIELDS).is_some_and(Value::is_array) {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    let shape = Shape::of_type(ty);
+    if let Some(why) = misfits(applied, shape) {
+        return Err(unfit(format!("failed to create typed patch object ({}): {why}", describe(applied))));
+    }
+    let zero = empty_object(ty);
+    let mut bare;
+    let live = if live.as_object().is_none_or(crate::Map::is_empty) {
+        &zero
+    } else {
+        bare = live.clone();
+        document::metadata_mut(&mut bare).remove("managedFields");
+        &bare
+    };
+    let managers = if stored.0.is_empty() {
+        let before = Writer { manager: "before-first-apply", ..*writer };
+        after_update(&zero, live, stored, ty, &before, reset)
+    } else {
+        stored
+    };
+    let turn = Turn { live, applied, shape, writer, reset };
+    let (merged, managers) = match turn.run(managers.clone(), force) {
+        Ok(done) => done,
+        Err(mut conflicts) => {
+            last_applied::excuse(&mut conflicts, live, ty, writer);
+            if !conflicts.is_empty() {
+                return Err(conflict_error(conflicts));
+            }
+            turn.run(managers, true).map_err(conflict_error)?
+        }
+    };
+    let mut object = merged.unwrap_or_else(|| live.clone());
+    last_applied::refresh(&mut object, applied, writer);
+    let copy = |place: usize| list.and_then(|list| list.get(place)).cloned().unwrap_or_default();
+    if let Some(list) = managers.encode().into_list(copy) {
+        document::metadata_mut(&mut object).insert("managedFields".to_owned(), list);
+    }
+    Ok(object)
+}
+
+/// The object does not fit its type; upstream has no reason for this.
+fn unfit(message: String) -> ApiError {
+    ApiError::new(500, "", message)
+}
+
+fn check_type(applied: &Value, ty: TypeRef<'_>, writer: &Writer<'_>) -> Result<(), ApiError> {
+    let kind = ty.gvk.as_ref().map_or("", |gvk| &gvk.2);
+    let given = document::get_str(applied, "kind");
+    if document::get_str(applied, "apiVersion") == writer.api_version && (given == kind || kind.is_empty()) {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!("invalid object type: {}", type_text(applied))))
+}
+
+/// `apps/v1, Kind=Deployment`; the core group leaves its place empty.
+fn type_text(object: &Value) -> String {
+    let version = document::get_str(object, "apiVersion");
+    let slash = if version.contains('/') { "" } else { "/" };
+    format!("{slash}{version}, Kind={}", document::get_str(object, "kind"))
+}
+
+fn describe(object: &Value) -> String {
+    format!("{}/{}; {}", document::namespace(object), document::name(object), type_text(object))
+}
+
+/// One attempt to apply.
+struct Turn<'a> {
+    /// Without managed fields.
+    live: &'a Value,
+    applied: &'a Value,
+    shape: Shape<'a>,
+    writer: &'a Writer<'a>,
+    reset: &'a ResetFields,
+}
+
+impl<'a> Turn<'a> {
+    /// The merged object, `None` if it is the live one, and the entries after it; or what stands against it.
+    fn run(&self, mut managers: Managers<'a>, force: bool) -> Result<(Option<Value>, Managers<'a>), Vec<Conflict<'a>>> {
+        for manager in &mut managers.0 {
+            manager.reconcile(self.shape);
+        }
+        let mut entry = self.writer.entry(Operation::Apply);
+        let now = entry.time.take();
+        let mut last = FieldSet::default();
+        if let Some(previous) = managers.find(&entry) {
+            last = previous.set.clone();
+            entry.time = previous.time.clone();
+        }
+        entry.set = fields(self.applied, self.shape);
+        self.reset.apply(&mut entry.set);
+        managers.put(entry.clone());
+
+        let mut merged = merge(Some(self.live), Some(self.applied), self.shape).unwrap_or_default();
+        if let Some(pruned) = prune(&merged, &last, &managers, self.shape) {
+            merged = pruned;
+        }
+        let conflicts = take(self.live, &merged, &mut managers, |m| m.is(&entry), self.shape, self.reset);
+        if !force && !conflicts.is_empty() {
+            return Err(conflicts);
+        }
+        let changed = !same(self.live, &merged);
+        if let Some(own) = managers.0.iter_mut().find(|m| m.is(&entry)) {
+            strip_metadata(&mut own.set);
+            if changed {
+                own.time = now;
+            }
+        }
+        managers.0.retain(|m| !m.set.is_empty());
+        Ok((changed.then_some(merged), managers))
+    }
+}
+
+/// Takes what changes from all managers but the writer's own entry; gives what that were.
+fn take<'a>(
+    live: &Value,
+    merged: &Value,
+    managers: &mut Managers<'a>,
+    is_own: impl Fn(&Manager<'a>) -> bool,
+    shape: Shape<'_>,
+    reset: &ResetFields,
+) -> Vec<Conflict<'a>> {
+    let (taken, removed) = compare(live, merged, shape).changes(reset);
+    let mut conflicts = Vec::new();
+    for manager in managers.0.iter_mut().filter(|m| !is_own(m)) {
+        let fields = manager.set.intersection(&taken);
+        manager.lose(&taken);
+        manager.lose(&removed);
+        if !fields.is_empty() {
+            let owner = Manager { set: FieldSet::default(), ..manager.clone() };
+            conflicts.push(Conflict { owner, fields });
+        }
+    }
+    conflicts
+}
+
+/// The merged object without what the manager applied the last time, does not any more, and nobody else owns; `None`
+/// if that is nothing. What others have below a field keeps the field.
+fn prune(merged: &Value, last: &FieldSet<'_>, managers: &Managers<'_>, shape: Shape<'_>) -> Option<Value> {
+    let managed = FieldSet::union(managers.0.iter().map(|m| m.set.clone()).collect());
+    let mut given_up = last.clone();
+    given_up.subtract(&managed);
+    if given_up.is_empty() {
+        return None;
+    }
+    let named = |set: &FieldSet<'_>| with_named_parents(set, Some(shape)).into_owned();
+    let without = |gone: &FieldSet<'_>| {
+        let mut object = merged.clone();
+        remove(&mut object, gone, shape);
+        object
+    };
+    let (all, last) = (named(&fields(merged, shape)), named(last));
+    // First all that was applied goes; then what somebody owns comes back.
+    let mut unowned = all.clone();
+    unowned.subtract(&named(&fields(&without(&last), shape)));
+    unowned.subtract(&named(&managed));
+    // Of what would go now, only what was this manager's.
+    let mut gone = all;
+    gone.subtract(&named(&fields(&without(&unowned), shape)));
+    Some(without(&gone.intersection(&last)))
+}

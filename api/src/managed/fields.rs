@@ -1,0 +1,167 @@
+//! The set of the fields that an object has, and whether an object fits its type.
+
+use super::element::Element;
+use super::set::FieldSet;
+use super::shape::{Atom, List, Scalar, Shape};
+use crate::Map;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// The fields of an object: each leaf, each item of a list with keys or of a set, each entry of a map.
+pub(super) fn fields<'a>(value: &'a Value, shape: Shape<'a>) -> FieldSet<'a> {
+    walk(value, shape).0
+}
+
+/// What is below a value, and whether the value itself is a leaf.
+fn walk<'a>(value: &'a Value, shape: Shape<'a>) -> (FieldSet<'a>, bool) {
+    let mut set = FieldSet::default();
+    match (shape.atom(value), value) {
+        (Atom::Scalar(_) | Atom::AtomicList | Atom::Map { atomic: true }, _) => return (set, true),
+        (Atom::List(list), Value::Array(items)) => {
+            for group in Groups::new(items, list) {
+                match group.items[..] {
+                    [(_, item)] => set.put(group.element, true, walk(item, list.item()).0),
+                    // Items with the same keys are owned together.
+                    _ => set.put(group.element, true, FieldSet::default()),
+                }
+            }
+        }
+        (Atom::Map { .. }, Value::Object(map)) => {
+            for (key, child) in map {
+                let (below, named) = shape.child(key);
+                let (children, leaf) = walk(child, below);
+                let empty = child.is_null() || child.as_object().is_some_and(Map::is_empty);
+                set.put(Element::field(key), leaf || empty || !named, children);
+            }
+        }
+        _ => {}
+    }
+    (set, false)
+}
+
+/// The items of a list by element, in the order of elements. Items that cannot have an element are left out.
+pub(super) struct Groups<'a> {
+    rest: std::iter::Peekable<std::vec::IntoIter<(Element<'a>, usize, &'a Value)>>,
+}
+
+/// Items with the same element, with their places, in the list's order.
+pub(super) struct Group<'a> {
+    pub element: Element<'a>,
+    pub items: Vec<(usize, &'a Value)>,
+}
+
+impl<'a> Groups<'a> {
+    pub fn new(items: &'a [Value], list: List<'a>) -> Groups<'a> {
+        let elements = items.iter().enumerate().filter_map(|(i, item)| Some((list.element(item).ok()?, i, item)));
+        let mut all: Vec<(Element<'a>, usize, &'a Value)> = elements.collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        Groups { rest: all.into_iter().peekable() }
+    }
+
+    pub fn peek(&mut self) -> Option<&Element<'a>> {
+        self.rest.peek().map(|first| &first.0)
+    }
+}
+
+impl<'a> Iterator for Groups<'a> {
+    type Item = Group<'a>;
+
+    fn next(&mut self) -> Option<Group<'a>> {
+        let (element, at, item) = self.rest.next()?;
+        let mut items = vec![(at, item)];
+        while let Some((_, at, item)) = self.rest.next_if(|next| next.0 == element) {
+            items.push((at, item));
+        }
+        Some(Group { element, items })
+    }
+}
+
+/// What is wrong with an object that was applied, in `structured-merge-diff`'s words; `None` if it fits its type.
+pub(super) fn misfits(value: &Value, shape: Shape<'_>) -> Option<String> {
+    let mut wrong = Vec::new();
+    check(value, shape, "", &mut wrong);
+    match wrong.len() {
+        0 => None,
+        1 => wrong.pop(),
+        _ => Some(format!("errors:\n  {}", wrong.join("\n  "))),
+    }
+}
+
+fn check(value: &Value, shape: Shape<'_>, path: &str, wrong: &mut Vec<String>) {
+    let located = |message: String| if path.is_empty() { message } else { format!("{path}: {message}") };
+    match (shape.atom(value), value) {
+        (_, Value::Null) => {}
+        (Atom::Scalar(kind), _) => wrong.extend(misfit(kind, value).map(located)),
+        (Atom::Map { .. }, Value::Object(map)) => {
+            for (key, child) in map {
+                let (below, named) = shape.child(key);
+                let path = format!("{path}.{key}");
+                if !named && !shape.is_open() {
+                    wrong.push(format!("{path}: field not declared in schema"));
+                    return;
+                }
+                check(child, below, &path, wrong);
+            }
+        }
+        (Atom::Map { .. }, other) => wrong.push(located(format!("expected map, got &{{{}}}", go_value(other)))),
+        (Atom::List(list), Value::Array(items)) => {
+            let mut seen = BTreeSet::new();
+            for (i, item) in items.iter().enumerate() {
+                let element = match list.element(item) {
+                    Ok(element) => element,
+                    Err(message) => return wrong.push(located(format!("element {i}: {message}"))),
+                };
+                check(item, list.item(), &format!("{path}{element}"), wrong);
+                let text = format!("duplicate entries for key {element}");
+                if !seen.insert(element) {
+                    wrong.push(located(text));
+                }
+            }
+        }
+        (Atom::AtomicList, Value::Array(items)) => {
+            if let Shape::List(list) = shape {
+                for (i, item) in items.iter().enumerate() {
+                    check(item, list.item(), &format!("{path}[{i}]"), wrong);
+                }
+            }
+        }
+        (_, other) => wrong.push(located(format!("expected list, got &{{{}}}", go_value(other)))),
+    }
+}
+
+fn misfit(kind: Scalar, value: &Value) -> Option<String> {
+    match (kind, value) {
+        (Scalar::Number, Value::Number(_)) | (Scalar::String, Value::String(_)) | (Scalar::Bool, Value::Bool(_)) => {
+            None
+        }
+        (Scalar::Any, Value::Number(_) | Value::String(_) | Value::Bool(_)) => None,
+        (Scalar::Number, other) => {
+            let got = match other {
+                Value::String(_) => "string",
+                Value::Bool(_) => "bool",
+                Value::Array(_) => "[]interface {}",
+                _ => "map[string]interface {}",
+            };
+            Some(format!("expected numeric (int or float), got {got}"))
+        }
+        (Scalar::String, other) => {
+            Some(format!("expected string, got &value.valueUnstructured{{Value:{}}}", go_value(other)))
+        }
+        (Scalar::Bool, other) => Some(format!("expected boolean, got &{{{}}}", go_value(other))),
+        (Scalar::Any, other) => Some(format!("expected any scalar, got &{{{}}}", go_value(other))),
+    }
+}
+
+/// A value as Go's `%v` prints it.
+fn go_value(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "<nil>".to_owned(),
+        Value::Array(items) => format!("[{}]", items.iter().map(go_value).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let parts: Vec<String> = map.iter().map(|(k, v)| format!("{k}:{}", go_value(v))).collect();
+            format!("map[{}]", parts.join(" "))
+        }
+        other => other.to_string(),
+    }
+}
