@@ -4,6 +4,7 @@
 //! awaited through a watch ([`client::Client::until`]).
 
 mod access;
+mod apply;
 mod bad_input;
 mod client;
 mod lists;
