@@ -2,9 +2,9 @@
 
 use crate::params::ListOptions;
 use crate::resources::Resource;
-use api::Value;
 use api::selector::{FieldSelector, Selector};
 use api::status::ApiError;
+use api::{Value, document};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,6 +18,8 @@ pub struct Selection {
     fields: FieldSelector,
     /// True when every field requirement can be answered from the key alone.
     by_key: bool,
+    /// The parts of an object that the fields are read from.
+    paths: Vec<&'static str>,
 }
 
 impl Selection {
@@ -44,7 +46,9 @@ impl Selection {
             }
         }
         let by_key = fields.terms.iter().all(|t| matches!(t.path.as_str(), "metadata.name" | "metadata.namespace"));
-        Ok(Selection { labels, fields, by_key })
+        let mut paths = vec!["metadata.name", "metadata.namespace"];
+        paths.extend(resource.rules.selectable_paths());
+        Ok(Selection { labels, fields, by_key, paths })
     }
 
     pub fn is_everything(&self) -> bool {
@@ -81,7 +85,11 @@ impl Selection {
 
     fn fields_match(&self, resource: &Resource, key: &str, bytes: &[u8]) -> bool {
         let (namespace, name) = resource.split_key(key);
-        let object: Option<Value> = if self.by_key { None } else { resource.read(bytes).ok() };
+        let object: Option<Value> = match (self.by_key, resource.conversion) {
+            (true, _) => None,
+            (false, None) => document::pick(bytes, &self.paths).ok(),
+            (false, Some(_)) => resource.read(bytes).ok(),
+        };
         self.fields.matches_by(|field| match (field, &object) {
             ("metadata.name", _) => name.into(),
             ("metadata.namespace", _) => namespace.into(),

@@ -329,6 +329,10 @@ impl Rules for Job {
         &["status.successful"]
     }
 
+    fn selectable_paths(&self) -> &'static [&'static str] {
+        &["status.succeeded"]
+    }
+
     fn selectable_field(&self, object: &Value, _field: &str) -> String {
         count_field(object, "status.succeeded")
     }

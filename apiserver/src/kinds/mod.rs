@@ -112,6 +112,11 @@ pub trait Rules: Send + Sync {
         &[]
     }
 
+    /// The parts of an object that [`Rules::selectable_field`] reads besides name and namespace.
+    fn selectable_paths(&self) -> &'static [&'static str] {
+        self.selectable_fields()
+    }
+
     /// The value of a selectable field; by default what stands at its path.
     fn selectable_field(&self, object: &Value, field: &str) -> String {
         match document::get(object, field) {

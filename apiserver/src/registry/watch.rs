@@ -9,7 +9,7 @@ use crate::response;
 use crate::selection::Selection;
 use crate::server::ApiServer;
 use api::status::ApiError;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::{self, Stream};
 use serde_json::json;
 use std::sync::Arc;
@@ -27,9 +27,11 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Frames that are ready are sent together up to this size.
 const BATCH: usize = 64 << 10;
 
-/// Which of an event's cached frames a watcher uses.
-const OBJECT_FRAME: usize = 0;
-const METADATA_FRAME: usize = 1;
+/// Which of an event's cached frames watchers of metadata share. Whole objects are copied from the stored bytes instead:
+/// a cached frame would keep each object of the history twice.
+const METADATA_FRAME: usize = 0;
+/// How much of its buffer an idle watcher keeps.
+const KEPT_BUFFER: usize = 4 << 10;
 
 /// A watch that is about to be streamed.
 pub struct WatchReply {
@@ -45,6 +47,8 @@ pub struct WatchReply {
     deadline: Instant,
     next_bookmark: Instant,
     stop: CancellationToken,
+    /// Where chunks are put together.
+    buffer: Vec<u8>,
     /// Table headers go with the first row only.
     headers_sent: bool,
     over: bool,
@@ -87,6 +91,7 @@ impl ApiServer {
             deadline: now + timeout,
             next_bookmark: now + BOOKMARK_PERIOD,
             stop: self.stop.clone(),
+            buffer: Vec::new(),
             headers_sent: false,
             over: false,
             guard: self.metrics.watch_started(resource.kind),
@@ -174,87 +179,74 @@ impl WatchReply {
 
     /// State that is still to be sent, and the bookmark that ends it.
     fn initial_chunk(&mut self) -> Option<Bytes> {
-        let mut chunk = BytesMut::new();
+        let mut chunk = Vec::new();
         while chunk.len() < BATCH
             && let Some(entry) = self.initial.next()
         {
-            let frame = self.encode("ADDED", &entry.value);
+            self.write_frame(&mut chunk, "ADDED", &entry.value);
             self.guard.sent.inc();
-            chunk.extend_from_slice(&frame);
         }
         if self.initial.as_slice().is_empty()
             && let Some(revision) = self.initial_end.take()
         {
             chunk.extend_from_slice(&self.bookmark(revision, true));
         }
-        (!chunk.is_empty()).then(|| chunk.freeze())
+        (!chunk.is_empty()).then(|| chunk.into())
     }
 
     /// The frame of an event and of those that are ready behind it; `None` when the filter takes none of them.
     fn event_chunk(&mut self, first: Arc<Event>) -> Option<Bytes> {
-        let first = self.frame(&first);
-        let mut chunk: Option<BytesMut> = None;
-        loop {
-            if chunk.as_ref().or(None).is_some_and(|c| c.len() >= BATCH) {
-                break;
-            }
-            let event = match &mut self.events {
-                Ok(events) => match events.try_next() {
-                    Ok(Some(event)) => event,
-                    Ok(None) => break,
-                    // The next wait for an event gives the same error, after what was collected here is sent.
-                    Err(_) => break,
-                },
-                Err(_) => break,
-            };
-            if let Some(frame) = self.frame(&event) {
-                let chunk = chunk.get_or_insert_with(|| BytesMut::from(first.as_deref().unwrap_or_default()));
-                chunk.extend_from_slice(&frame);
-            }
+        let mut chunk = std::mem::take(&mut self.buffer);
+        self.write_event(&mut chunk, &first);
+        while chunk.len() < BATCH
+            && let Ok(events) = &mut self.events
+            // Where this fails, the next wait for an event fails too, after what was collected here is sent.
+            && let Ok(Some(event)) = events.try_next()
+        {
+            self.write_event(&mut chunk, &event);
         }
-        chunk.map(BytesMut::freeze).or(first)
+        let sent = (!chunk.is_empty()).then(|| Bytes::copy_from_slice(&chunk));
+        chunk.clear();
+        chunk.shrink_to(KEPT_BUFFER);
+        self.buffer = chunk;
+        sent
     }
 
-    /// What this watcher is told about an event.
-    fn frame(&mut self, event: &Event) -> Option<Bytes> {
+    /// Writes what this watcher is told about an event, if anything.
+    fn write_event(&mut self, out: &mut Vec<u8>, event: &Event) {
         let everything = self.selection.is_everything();
         let selected = |entry: &Option<Arc<Entry>>| {
             entry.as_ref().filter(|entry| everything || self.selection.matches(self.resource, entry)).cloned()
         };
         let (now, before) = (selected(&event.entry), selected(&event.previous));
-        let (kind, value) = match (&now, &before) {
+        // A filter can turn a change into an arrival or a departure; only frames of the others are everybody's.
+        let natural = now.is_some() == event.entry.is_some() && before.is_some() == event.previous.is_some();
+        let (kind, value) = match (now, before) {
             (Some(now), None) => ("ADDED", now.value.clone()),
             (Some(now), Some(_)) => ("MODIFIED", now.value.clone()),
             (None, Some(before)) => ("DELETED", before.with_revision(event.revision)),
-            (None, None) => return None,
+            (None, None) => return,
         };
         self.guard.sent.inc();
-        let slot = match self.output.shape {
-            Shape::Object if self.resource.conversion.is_none() => OBJECT_FRAME,
-            Shape::Metadata if self.resource.conversion.is_none() => METADATA_FRAME,
-            _ => return Some(self.encode(kind, &value)),
-        };
-        // A filter can turn a change into an arrival or a departure; those frames are not everybody's.
-        let natural = match (&event.entry, &event.previous) {
-            (Some(_), None) => "ADDED",
-            (Some(_), Some(_)) => "MODIFIED",
-            (None, _) => "DELETED",
-        };
-        if natural != kind {
-            return Some(self.encode(kind, &value));
+        if natural && self.output.shape == Shape::Metadata && self.resource.conversion.is_none() {
+            let frame = event.frames.frame(METADATA_FRAME, || {
+                let mut frame = Vec::new();
+                self.write_frame(&mut frame, kind, &value);
+                frame.into()
+            });
+            out.extend_from_slice(&frame);
+        } else {
+            self.write_frame(out, kind, &value);
         }
-        Some(event.frames.frame(slot, || self.encode(kind, &value)))
     }
 
-    fn encode(&mut self, kind: &str, object: &[u8]) -> Bytes {
-        let mut out = Vec::with_capacity(object.len() + 40);
+    fn write_frame(&mut self, out: &mut Vec<u8>, kind: &str, object: &[u8]) {
         out.extend_from_slice(b"{\"type\":\"");
         out.extend_from_slice(kind.as_bytes());
         out.extend_from_slice(b"\",\"object\":");
         let headers = !std::mem::replace(&mut self.headers_sent, true);
-        response::write_object(&mut out, self.resource, object, self.output, headers);
+        response::write_object(out, self.resource, object, self.output, headers);
         out.extend_from_slice(b"}\n");
-        out.into()
     }
 
     fn bookmark(&self, revision: Revision, initial_end: bool) -> Bytes {
