@@ -3,7 +3,7 @@
 use crate::negotiate::{Format, Output, Shape};
 use crate::registry::{ListReply, WatchReply};
 use crate::resources::Resource;
-use crate::table;
+use crate::{columns, table};
 use api::Value;
 use api::document;
 use api::status::ApiError;
@@ -157,18 +157,23 @@ pub fn list(reply: ListReply, output: Output) -> Response<Body> {
     if let Some(remaining) = reply.remaining {
         metadata["remainingItemCount"] = remaining.into();
     }
-    let plain = output.format == Format::Json && !output.pretty;
-    let (kind, api_version, skip) = match output.shape {
-        Shape::Object => {
-            let skip = document::type_prefix(resource.kind.kind, &resource.api_version);
-            (resource.kind.list_kind(), resource.api_version.clone(), skip)
-        }
-        _ => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned(), 0),
+    let kind = match output.shape {
+        Shape::Object => resource.kind.list_kind(),
+        _ => "PartialObjectMetadataList".to_owned(),
     };
-    if plain && output.shape != Shape::Table {
-        let head =
-            format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":[");
-        return stream_list(reply, output, head, skip);
+    let api_version = if output.shape == Shape::Object { resource.api_version.as_str() } else { "meta.k8s.io/v1" };
+    // Flow schemas are printed in the order in which they match, which takes them all.
+    let sorted = output.shape == Shape::Table && resource.kind.kind == "FlowSchema";
+    if output.format == Format::Json && !output.pretty && !sorted {
+        return match output.shape {
+            Shape::Table => stream_table(reply, output, &metadata),
+            _ => {
+                let head = format!(
+                    "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":["
+                );
+                stream_items(reply, output, head)
+            }
+        };
     }
     let objects: Vec<Value> = reply.entries.iter().filter_map(|entry| resource.read(&entry.value).ok()).collect();
     let whole = match output.shape {
@@ -181,12 +186,45 @@ pub fn list(reply: ListReply, output: Output) -> Response<Body> {
     value(200, &whole, output)
 }
 
-/// Streams a list's items from the stored bytes: memory stays at one piece, however long the list is. `skip` bytes
-/// after an item's opening brace are its `kind` and `apiVersion`, which list items do not carry.
-fn stream_list(reply: ListReply, output: Output, head: String, skip: usize) -> Response<Body> {
+/// Streams a list's items. What is answered as it is stored is copied, without the `kind` and `apiVersion` after each
+/// opening brace: list items do not carry them.
+fn stream_items(reply: ListReply, output: Output, head: String) -> Response<Body> {
     let resource = reply.resource;
     let whole = output.shape == Shape::Object && resource.conversion.is_none();
-    let mut entries = reply.entries.into_iter();
+    let start = 1 + document::type_prefix(resource.kind.kind, &resource.api_version);
+    stream_list(reply.entries, head, move |out, entry| match entry.value.get(start..) {
+        Some(rest) if whole => {
+            out.push(b'{');
+            out.extend_from_slice(rest);
+        }
+        _ => write_object(out, resource, &entry.value, output, false),
+    })
+}
+
+/// Streams a list as a table, row by row.
+fn stream_table(reply: ListReply, output: Output, metadata: &Value) -> Response<Body> {
+    let resource = reply.resource;
+    let options = table_options(output, true);
+    let printer = columns::printer_of(resource.kind.group, resource.kind.kind);
+    let definitions: Value = printer.columns.iter().map(table::definition).collect();
+    let head = format!(
+        "{{\"kind\":\"Table\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"columnDefinitions\":{definitions},\"rows\":[",
+        options.api_version
+    );
+    stream_list(reply.entries, head, move |out, entry| {
+        let row = resource.read(&entry.value).map(|object| table::row(printer, object, &options));
+        let _ = serde_json::to_writer(out, &row.unwrap_or_else(|failure| failure.to_value()));
+    })
+}
+
+/// Streams a head, items with commas between them, and the closing brackets: memory stays at one piece, however long the
+/// list is.
+fn stream_list(
+    entries: Vec<Arc<Entry>>,
+    head: String,
+    write: impl Fn(&mut Vec<u8>, &Entry) + Send + 'static,
+) -> Response<Body> {
+    let mut entries = entries.into_iter();
     let mut head = Some(head);
     let mut first = true;
     let chunks = std::iter::from_fn(move || {
@@ -200,12 +238,7 @@ fn stream_list(reply: ListReply, output: Output, head: String, skip: usize) -> R
             if !std::mem::take(&mut first) {
                 out.push(b',');
             }
-            if whole && entry.value.len() > skip + 1 {
-                out.push(b'{');
-                out.extend_from_slice(&entry.value[skip + 1..]);
-            } else {
-                write_object(&mut out, resource, &entry.value, output, false);
-            }
+            write(&mut out, &entry);
         }
         head = Some(String::new());
         Some(Bytes::from(out))
