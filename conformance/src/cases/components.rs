@@ -1,7 +1,7 @@
 //! The components as processes. (The walk on such a cluster is `three_processes::walk::…`.)
 
 use crate::case::{Case, Needs};
-use crate::context::{Cluster, Context, has};
+use crate::context::{Cluster, Context};
 use crate::server::{Server, beside};
 use anyhow::{Result, ensure};
 use std::time::Duration;
@@ -19,7 +19,10 @@ fn each_ends_and_comes_back(outer: &Context) -> Result<()> {
     let cluster = Cluster::connect("", &server.kubeconfig(), Some(&data_dir), &outer.settings.runtime)?;
     let cx = outer.on(&cluster, "default")?;
     cx.until("two nodes", || Ok(cx.ready_nodes()?.len() == 2))?;
-    has(&cx.kubectl("get leases -n kube-system")?, &["kube-scheduler", "kube-controller-manager"])?;
+    cx.until("both leases", || {
+        let leases = cx.kubectl("get leases -n kube-system")?;
+        Ok(["kube-scheduler", "kube-controller-manager"].iter().all(|name| leases.contains(name)))
+    })?;
     // Without a scheduler pods wait; a new one takes over.
     let ended = |name: &str, process: &mut crate::server::Process| {
         let (status, took) = process.signal("TERM")?;
