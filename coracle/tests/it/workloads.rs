@@ -13,7 +13,11 @@ async fn space(name: &str) -> Space {
     static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
     let cluster =
         CLUSTER.get_or_init(|| async { Cluster::builder().hollow_nodes(3).start().await.expect("a cluster") }).await;
-    Space::new(cluster, name).await
+    let space = Space::new(cluster, name).await;
+    // A node that is new takes no pods at first.
+    let ready = |node: &Value| node["spec"]["taints"].as_array().is_none_or(Vec::is_empty);
+    space.client.until_all("/api/v1/nodes", "", |all| all.len() == 3 && all.values().all(ready)).await;
+    space
 }
 
 fn number(object: &Value, pointer: &str) -> i64 {
@@ -344,18 +348,17 @@ fn a_pod_that_fits_nowhere_says_why_and_goes_where_it_fits() {
             ("large", "0/3 nodes are available: 3 Insufficient cpu."),
             ("picky", "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector."),
         ] {
-            let query = format!("fieldSelector=involvedObject.name%3D{pod}");
-            let failed = |event: &Value| {
-                event["reason"] == "FailedScheduling"
-                    && event["type"] == "Warning"
-                    && event["message"].as_str().is_some_and(|message| message.starts_with(why))
+            // The condition says why the last try failed; a series of events keeps the words of the first.
+            let says_why = |p: &Value| {
+                p["status"]["conditions"][0]["message"].as_str().is_some_and(|message| message.starts_with(why))
             };
-            space.client.until_all(&space.core("events"), &query, |all| all.values().any(failed)).await;
-            let path = space.core(&format!("pods/{pod}"));
-            let waiting = space.client.until(&path, |p| p["status"]["conditions"].is_array()).await;
+            let waiting = space.client.until(&space.core(&format!("pods/{pod}")), says_why).await;
             let condition = waiting["status"]["conditions"][0].clone();
             let found = (&condition["type"], &condition["status"], &condition["reason"]);
             assert_eq!(found, (&json!("PodScheduled"), &json!("False"), &json!("Unschedulable")));
+            let query = format!("fieldSelector=involvedObject.name%3D{pod}");
+            let failed = |event: &Value| event["reason"] == "FailedScheduling" && event["type"] == "Warning";
+            space.client.until_all(&space.core("events"), &query, |all| all.values().any(failed)).await;
         }
         let label = json!({ "metadata": { "labels": { "workloads": "picky" } } });
         space.client.patch("/api/v1/nodes/hollow-1", "merge", &label).await.ok();
@@ -385,12 +388,11 @@ fn a_cordoned_node_takes_no_pods() {
         };
         space.client.until(node, tainted).await;
         space.create(&space.core("pods"), pod("waiting")).await;
-        let unschedulable = |event: &Value| {
-            let message = event["message"].as_str().unwrap_or_default();
-            event["reason"] == "FailedScheduling"
-                && message.starts_with("0/1 nodes are available: 1 node(s) were unschedulable.")
+        let unschedulable = |pod: &Value| {
+            let message = pod["status"]["conditions"][0]["message"].as_str().unwrap_or_default();
+            message.starts_with("0/1 nodes are available: 1 node(s) were unschedulable.")
         };
-        space.client.until_all(&space.core("events"), "", |all| all.values().any(unschedulable)).await;
+        space.client.until(&space.core("pods/waiting"), unschedulable).await;
         space.client.patch(node, "merge", &json!({ "spec": { "unschedulable": null } })).await.ok();
         space.client.until(&space.core("pods/waiting"), |p| p["status"]["phase"] == "Running").await;
         cluster.stop().await;
