@@ -310,10 +310,7 @@ fn validate_param_ref(reference: &Value, path: &Path, errors: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn first(rules: &dyn Rules, spec: Value) -> String {
-        crate::kinds::first_error(rules, json!({"metadata": {"name": "a"}, "spec": spec}))
-    }
+    use crate::kinds::first_error as first;
 
     #[test]
     fn what_is_wrong_is_said() {

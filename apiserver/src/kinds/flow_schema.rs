@@ -325,10 +325,7 @@ fn entropy_bits(deck: i64, hand: i64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn first(rules: &dyn Rules, spec: Value) -> String {
-        crate::kinds::first_error(rules, json!({"metadata": {"name": "a"}, "spec": spec}))
-    }
+    use crate::kinds::first_error as first;
 
     #[test]
     fn what_is_wrong_is_said() {

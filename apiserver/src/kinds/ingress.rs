@@ -237,11 +237,8 @@ fn validate_domain_path(value: &str, path: &Path, errors: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kinds::first_error as first;
     use serde_json::json;
-
-    fn first(rules: &dyn Rules, spec: Value) -> String {
-        crate::kinds::first_error(rules, json!({"metadata": {"name": "a"}, "spec": spec}))
-    }
 
     #[test]
     fn what_is_wrong_is_said() {

@@ -266,9 +266,11 @@ pub fn conversion(group: &str, version: &str, kind: &str) -> Option<&'static Con
     row.map(|(_, _, _, conversion)| conversion)
 }
 
-/// The first thing that validation has to say about an object, after its defaults: for the tests of the rules.
+/// The first thing that validation has to say about an object of this specification, after its defaults: for the tests of
+/// the rules.
 #[cfg(test)]
-pub fn first_error(rules: &dyn Rules, mut object: Value) -> String {
+pub fn first_error(rules: &dyn Rules, spec: Value) -> String {
+    let mut object = serde_json::json!({ "metadata": { "name": "a" }, "spec": spec });
     let mut errors = Errors::new();
     rules.default(&mut object);
     rules.validate(&object, &mut errors);

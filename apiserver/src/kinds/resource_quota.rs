@@ -278,11 +278,8 @@ fn compare_limits(item: &Value, is_pod: bool, resource: &str, path: &Path, error
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kinds::first_error as first;
     use serde_json::json;
-
-    fn first(rules: &dyn Rules, spec: Value) -> String {
-        crate::kinds::first_error(rules, json!({"metadata": {"name": "a"}, "spec": spec}))
-    }
 
     #[test]
     fn quotas_name_what_they_limit() {
