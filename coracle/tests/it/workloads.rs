@@ -338,26 +338,35 @@ fn every_namespace_has_an_account_and_the_clusters_ca() {
 fn a_pod_that_fits_nowhere_says_why_and_goes_where_it_fits() {
     crate::run(async {
         let space = space("workloads-scheduling").await;
+        // The scheduler has seen a node as ready once a pod runs there; only then does it count all three.
+        for node in ["hollow-0", "hollow-1", "hollow-2"] {
+            let mut first = pod(node);
+            first["spec"]["nodeSelector"] = json!({ "kubernetes.io/hostname": node });
+            space.create(&space.core("pods"), first).await;
+            space.client.until(&space.core(&format!("pods/{node}")), |p| p["status"]["phase"] == "Running").await;
+        }
         let mut large = pod("large");
         large["spec"]["containers"][0]["resources"] = json!({ "requests": { "cpu": "1000" } });
         space.create(&space.core("pods"), large).await;
         let mut picky = pod("picky");
         picky["spec"]["nodeSelector"] = json!({ "workloads": "picky" });
         space.create(&space.core("pods"), picky).await;
-        for (pod, why) in
-            [("large", "Insufficient cpu"), ("picky", "node(s) didn't match Pod's node affinity/selector")]
-        {
-            // Of how many nodes it says so depends on how many the scheduler had seen when it last tried.
-            let says_why = |p: &Value| {
-                p["status"]["conditions"][0]["message"].as_str().is_some_and(|message| message.contains(why))
+        for (pod, why) in [
+            ("large", "0/3 nodes are available: 3 Insufficient cpu."),
+            ("picky", "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector."),
+        ] {
+            let query = format!("fieldSelector=involvedObject.name%3D{pod}");
+            let failed = |event: &Value| {
+                event["reason"] == "FailedScheduling"
+                    && event["type"] == "Warning"
+                    && event["message"].as_str().is_some_and(|message| message.starts_with(why))
             };
-            let waiting = space.client.until(&space.core(&format!("pods/{pod}")), says_why).await;
+            space.client.until_all(&space.core("events"), &query, |all| all.values().any(failed)).await;
+            let path = space.core(&format!("pods/{pod}"));
+            let waiting = space.client.until(&path, |p| p["status"]["conditions"].is_array()).await;
             let condition = waiting["status"]["conditions"][0].clone();
             let found = (&condition["type"], &condition["status"], &condition["reason"]);
             assert_eq!(found, (&json!("PodScheduled"), &json!("False"), &json!("Unschedulable")));
-            let query = format!("fieldSelector=involvedObject.name%3D{pod}");
-            let failed = |event: &Value| event["reason"] == "FailedScheduling" && event["type"] == "Warning";
-            space.client.until_all(&space.core("events"), &query, |all| all.values().any(failed)).await;
         }
         let label = json!({ "metadata": { "labels": { "workloads": "picky" } } });
         space.client.patch("/api/v1/nodes/hollow-1", "merge", &label).await.ok();
@@ -387,11 +396,12 @@ fn a_cordoned_node_takes_no_pods() {
         };
         space.client.until(node, tainted).await;
         space.create(&space.core("pods"), pod("waiting")).await;
-        let unschedulable = |pod: &Value| {
-            let message = pod["status"]["conditions"][0]["message"].as_str().unwrap_or_default();
-            message.starts_with("0/1 nodes are available: 1 node(s) were unschedulable.")
+        let unschedulable = |event: &Value| {
+            let message = event["message"].as_str().unwrap_or_default();
+            event["reason"] == "FailedScheduling"
+                && message.starts_with("0/1 nodes are available: 1 node(s) were unschedulable.")
         };
-        space.client.until(&space.core("pods/waiting"), unschedulable).await;
+        space.client.until_all(&space.core("events"), "", |all| all.values().any(unschedulable)).await;
         space.client.patch(node, "merge", &json!({ "spec": { "unschedulable": null } })).await.ok();
         space.client.until(&space.core("pods/waiting"), |p| p["status"]["phase"] == "Running").await;
         cluster.stop().await;
