@@ -1,7 +1,7 @@
 //! ConfigMap, and what it has in common with Secret.
 
-use super::Rules;
 use super::path::{Path, child, entries, flag, has, invalid_each, map};
+use super::{MetadataChecks, Rules};
 use api::field::Errors;
 use api::{Value, names};
 
@@ -33,6 +33,10 @@ impl Rules for ConfigMap {
 
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut Errors) {
         validate_immutable(object, old, &["data", "binaryData"], errors);
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::AGAIN
     }
 }
 

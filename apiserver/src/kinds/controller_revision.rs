@@ -1,7 +1,7 @@
 //! ControllerRevisions (`apps/v1`): the history of DaemonSets and StatefulSets.
 
-use super::Rules;
 use super::path::{Path, child, immutable, non_negative};
+use super::{MetadataChecks, Rules};
 use api::Value;
 use api::field::Errors;
 
@@ -23,5 +23,9 @@ impl Rules for ControllerRevision {
 
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut Errors) {
         immutable(errors, object, old, &Path::root(""), "data");
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::AGAIN
     }
 }

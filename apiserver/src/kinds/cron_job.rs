@@ -7,7 +7,7 @@ use super::equality::same;
 use super::job::{default_nested, spec_warnings, validate_spec};
 use super::path::{Path, child, descend, flag, non_negative, non_negative_fields, opt_text, required_one_of, text};
 use super::pod::{default, default_template, dns_label_warning};
-use super::{Context, Rules};
+use super::{Context, MetadataChecks, Rules};
 use api::document::{self, as_map};
 use api::field::Errors;
 use api::{Map, Value};
@@ -114,5 +114,9 @@ impl Rules for CronJob {
 
     fn generation_changed(&self, object: &Value, old: &Value) -> bool {
         !same(child(object, "spec"), child(old, "spec"))
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks { status_update: &[], ..MetadataChecks::USUAL }
     }
 }

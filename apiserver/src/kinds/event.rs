@@ -2,8 +2,8 @@
 //!
 //! [`StrictEvent`] holds the rules of events.k8s.io/v1; its errors name fields as core/v1 does, as upstream's do.
 
-use super::Rules;
 use super::path::{Path, child, has, int, invalid_each, shown, text};
+use super::{MetadataChecks, Rules};
 use api::field::Errors;
 use api::{Value, document, names};
 use std::borrow::Cow;
@@ -90,6 +90,10 @@ impl Rules for Event {
 
     fn time_to_live(&self) -> Option<u64> {
         Some(TIME_TO_LIVE_SECONDS)
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::NONE
     }
 }
 

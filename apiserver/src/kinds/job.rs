@@ -13,7 +13,7 @@ use super::path::{
 };
 use super::pod::{Owner, default, dns_label_warning, template_warnings, validate_template};
 use super::replica_set::count_field;
-use super::{Context, Rules};
+use super::{Context, MetadataCheck, MetadataChecks, Rules};
 use api::document;
 use api::field::Errors;
 use api::{Map, Value, names};
@@ -348,6 +348,10 @@ impl Rules for Job {
 
     fn generation_changed(&self, object: &Value, old: &Value) -> bool {
         !same(child(object, "spec"), child(old, "spec"))
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks { update: &[MetadataCheck::New, MetadataCheck::Update], ..MetadataChecks::USUAL }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Lease.
 
 use super::path::{child, int, text};
-use super::{Context, Rules};
+use super::{Context, MetadataChecks, Rules};
 use api::field::Errors;
 use api::{Value, document, names};
 
@@ -43,6 +43,10 @@ impl Rules for Lease {
 
     fn allow_unconditional_update(&self) -> bool {
         false
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks { finalizers: false, ..MetadataChecks::USUAL }
     }
 }
 

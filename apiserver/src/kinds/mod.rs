@@ -85,13 +85,23 @@ pub trait Rules: Send + Sync {
     /// Before an update of `status`: everything but `status` and part of the metadata is already the old one.
     fn prepare_for_status_update(&self, _object: &mut Value, _old: &Value, _context: &Context) {}
 
+    /// All checks of an object but those of its metadata: of a new one, or of one that shall replace `old`. Kinds that
+    /// leave alone what was already invalid, or whose order of errors differs, says so here.
+    fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+        match old {
+            Some(old) => self.validate_update(object, old, errors),
+            None => self.validate_create(object, errors),
+        }
+        self.validate(object, errors);
+    }
+
     /// Checks a new object beyond [`Rules::validate`].
     fn validate_create(&self, _object: &Value, _errors: &mut Errors) {}
 
     /// Checks everything but the metadata of a new object (or of one that is updated).
     fn validate(&self, _object: &Value, _errors: &mut Errors) {}
 
-    /// Checks an update beyond [`Rules::validate`], which the registry also runs: immutable fields.
+    /// Checks an update beyond [`Rules::validate`], which runs too: immutable fields.
     fn validate_update(&self, _object: &Value, _old: &Value, _errors: &mut Errors) {}
 
     /// Checks an update of `status`.
@@ -100,6 +110,11 @@ pub trait Rules: Send + Sync {
     /// Warnings for the client about a create or an update (`old` is given).
     fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
         Vec::new()
+    }
+
+    /// How this kind's own checks go over metadata again.
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::USUAL
     }
 
     /// Messages about a bad name; `prefix` when it is a `generateName`.
@@ -174,6 +189,36 @@ pub trait Rules: Send + Sync {
     fn time_to_live(&self) -> Option<u64> {
         None
     }
+}
+
+/// One pass over metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetadataCheck {
+    /// As of a new object: everything that a single object can have wrong.
+    New,
+    /// What an update may not change, and labels, annotations and owners once more.
+    Update,
+}
+
+/// The passes over metadata that belong to a kind. On updates the registry makes one of each for every kind; upstream's kinds
+/// make theirs besides, and each leaves its own causes in the answer.
+#[derive(Debug, Clone, Copy)]
+pub struct MetadataChecks {
+    pub update: &'static [MetadataCheck],
+    pub status_update: &'static [MetadataCheck],
+    /// Whether finalizers without a domain have to be Kubernetes' own.
+    pub finalizers: bool,
+}
+
+impl MetadataChecks {
+    /// What most kinds do.
+    pub const USUAL: MetadataChecks =
+        MetadataChecks { update: &[MetadataCheck::Update], status_update: &[MetadataCheck::Update], finalizers: true };
+    /// Of kinds that look at everything again, as if it were new.
+    pub const AGAIN: MetadataChecks =
+        MetadataChecks { update: &[MetadataCheck::Update, MetadataCheck::New], ..MetadataChecks::USUAL };
+    /// Of kinds that leave metadata to the registry.
+    pub const NONE: MetadataChecks = MetadataChecks { update: &[], status_update: &[], finalizers: false };
 }
 
 /// Group, kind, and the kind's rules. A kind without a row has the generic behaviour.

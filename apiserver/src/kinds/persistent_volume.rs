@@ -3,7 +3,7 @@
 use super::csi_driver::validate_driver_name;
 use super::path::{Path, child, has, invalid_each, list, one_of, opt_text, shown, text, texts};
 use super::pod::{quantity, validate_node_selector};
-use super::{Context, Rules, diff, equality};
+use super::{Context, MetadataCheck, MetadataChecks, Rules, diff, equality};
 use api::field::Errors;
 use api::{Map, Value, document, names, time};
 use serde_json::json;
@@ -110,6 +110,10 @@ impl Rules for PersistentVolume {
 
     fn returns_deleted(&self) -> bool {
         true
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks { update: &[MetadataCheck::New, MetadataCheck::New], ..MetadataChecks::USUAL }
     }
 }
 

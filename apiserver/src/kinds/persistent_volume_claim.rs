@@ -2,7 +2,7 @@
 
 use super::path::{Path, child, has, shown, text};
 use super::pod::{default_claim, quantity, validate_claim_spec};
-use super::{Context, Rules, diff, equality};
+use super::{Context, MetadataChecks, Rules, diff, equality};
 use api::field::Errors;
 use api::{Value, document};
 use serde_json::json;
@@ -82,6 +82,10 @@ impl Rules for PersistentVolumeClaim {
 
     fn returns_deleted(&self) -> bool {
         true
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::AGAIN
     }
 }
 

@@ -1,9 +1,9 @@
 //! PodDisruptionBudget.
 
-use super::Rules;
 use super::int_or_percent;
 use super::labels::validate_selector;
 use super::path::{Path, child, has, non_negative_fields, one_of, opt_text};
+use super::{MetadataChecks, Rules};
 use api::Value;
 use api::field::Errors;
 
@@ -41,6 +41,10 @@ impl Rules for PodDisruptionBudget {
 
     fn allow_unconditional_update(&self) -> bool {
         false
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::NONE
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::path::{Path, child, descend, entries, invalid_each, list, shown, text, texts};
 use super::pod::{STANDARD_RESOURCES, is_huge_page, quantity, validate_quantity};
-use super::{Context, Rules};
+use super::{Context, MetadataCheck, MetadataChecks, Rules};
 use api::field::Errors;
 use api::quantity::{Format, Quantity};
 use api::{Map, Value, document, names};
@@ -194,6 +194,10 @@ impl Rules for LimitRange {
 
     fn allow_create_on_update(&self) -> bool {
         true
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks { update: &[MetadataCheck::New], ..MetadataChecks::USUAL }
     }
 }
 

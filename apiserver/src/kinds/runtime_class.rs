@@ -1,9 +1,9 @@
 //! RuntimeClass.
 
-use super::Rules;
 use super::labels::validate_labels;
 use super::path::{Path, child, descend, entries, immutable, invalid_each, list, text};
 use super::pod::{validate_quantity, validate_tolerations};
+use super::{MetadataCheck, MetadataChecks, Rules};
 use api::field::Errors;
 use api::{Value, names};
 
@@ -45,5 +45,10 @@ impl Rules for RuntimeClass {
 
     fn allow_unconditional_update(&self) -> bool {
         false
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        const UPDATE: &[MetadataCheck] = &[MetadataCheck::New, MetadataCheck::Update];
+        MetadataChecks { update: UPDATE, finalizers: false, ..MetadataChecks::USUAL }
     }
 }

@@ -1,8 +1,8 @@
 //! Secret.
 
-use super::Rules;
 use super::config_map::{MAX_SIZE, decoded_len, validate_immutable};
 use super::path::{Path, entries, immutable, invalid_each, map, text};
+use super::{MetadataChecks, Rules};
 use api::field::Errors;
 use api::{Value, document, names};
 use base64::Engine;
@@ -76,6 +76,10 @@ impl Rules for Secret {
 
     fn selectable_fields(&self) -> &'static [&'static str] {
         &["type"]
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::AGAIN
     }
 }
 

@@ -1,6 +1,6 @@
 //! ServiceAccount.
 
-use super::{Context, Rules};
+use super::{Context, MetadataChecks, Rules};
 use api::{Value, document};
 use serde_json::json;
 
@@ -28,6 +28,10 @@ impl Rules for ServiceAccount {
 
     fn returns_deleted(&self) -> bool {
         true
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::AGAIN
     }
 }
 

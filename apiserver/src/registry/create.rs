@@ -46,9 +46,11 @@ impl ApiServer {
         resource.rules.prepare_for_create(&mut object, &context);
         self.complete(resource, &mut object);
         let mut errors = Errors::new();
-        resource.rules.validate_create(&object, &mut errors);
-        resource.rules.validate(&object, &mut errors);
         meta::validate(&object, resource, &mut errors);
+        resource.rules.check(&object, None, &mut errors);
+        if errors.is_empty() {
+            meta::validate_any(&object, resource, &mut errors);
+        }
         check(resource, document::name(&object), &errors)?;
         for warning in resource.rules.warnings(&object, None) {
             call.warn(warning);

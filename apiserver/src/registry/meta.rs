@@ -2,6 +2,7 @@
 //!
 //! Follows `k8s.io/apiserver/pkg/registry/rest` and `k8s.io/apimachinery/pkg/api/validation/objectmeta.go`.
 
+use crate::kinds::MetadataCheck;
 use crate::resources::Resource;
 use api::document::{self, Map, Value};
 use api::field::Errors;
@@ -109,21 +110,43 @@ pub fn carry_over(object: &mut Value, old: &Value) {
     }
 }
 
-/// Checks metadata as it stands, of a new or an updated object.
+/// Checks metadata as the kind does, of a new object.
 pub fn validate(object: &Value, resource: &Resource, errors: &mut Errors) {
+    validate_named(object, resource, &|name, prefix| resource.rules.validate_name(name, prefix), errors);
+    if resource.rules.metadata_checks().finalizers {
+        validate_finalizer_domains(object, errors);
+    }
+}
+
+/// Checks what holds for metadata of every kind: whatever a kind takes as a name, it has to fit into a path; no other key
+/// may look like it.
+pub fn validate_any(object: &Value, resource: &Resource, errors: &mut Errors) {
+    validate_named(object, resource, &path_segment, errors);
+}
+
+fn path_segment(name: &str, prefix: bool) -> Vec<String> {
+    if prefix { names::path_segment_prefix(name) } else { names::path_segment(name) }
+}
+
+fn validate_named(
+    object: &Value,
+    resource: &Resource,
+    problems: &dyn Fn(&str, bool) -> Vec<String>,
+    errors: &mut Errors,
+) {
     let empty = Map::new();
     let metadata = document::get_map(object, "metadata").unwrap_or(&empty);
     let text = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default();
     let (name, prefix) = (text("name"), text("generateName"));
     if !prefix.is_empty() {
-        for message in name_problems(resource, prefix, true) {
+        for message in problems(prefix, true) {
             errors.invalid("metadata.generateName", prefix, message);
         }
     }
     if name.is_empty() {
         errors.required("metadata.name", "name or generateName is required");
     } else {
-        for message in name_problems(resource, name, false) {
+        for message in problems(name, false) {
             errors.invalid("metadata.name", name, message);
         }
     }
@@ -137,16 +160,6 @@ pub fn validate(object: &Value, resource: &Resource, errors: &mut Errors) {
     validate_owners(document::get_list(object, "metadata.ownerReferences"), errors);
     validate_finalizers(object, errors);
     api::managed::validate_managed_fields(object, errors);
-}
-
-/// What is wrong with a name. Whatever the kind takes, a name has to fit into a path: no other key may look like it.
-fn name_problems(resource: &Resource, name: &str, prefix: bool) -> Vec<String> {
-    let problems = resource.rules.validate_name(name, prefix);
-    match problems.is_empty() {
-        true if prefix => names::path_segment_prefix(name),
-        true => names::path_segment(name),
-        false => problems,
-    }
 }
 
 fn validate_labels(metadata: &Map, errors: &mut Errors) {
@@ -222,8 +235,42 @@ fn validate_finalizers(object: &Value, errors: &mut Errors) {
     }
 }
 
+/// A finalizer without a domain has to be one of Kubernetes' own.
+fn validate_finalizer_domains(object: &Value, errors: &mut Errors) {
+    const STANDARD: [&str; 3] = ["kubernetes", ORPHAN, FOREGROUND];
+    for (i, finalizer) in document::finalizers(object).enumerate() {
+        if !finalizer.contains('/') && !STANDARD.contains(&finalizer) {
+            let message = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.invalid(format!("metadata.finalizers[{i}]"), finalizer, message);
+        }
+    }
+}
+
+/// Checks an update: what holds for every kind, then the kind's own passes.
+pub fn validate_change(
+    object: &Value,
+    old: &Value,
+    resource: &Resource,
+    passes: &[MetadataCheck],
+    errors: &mut Errors,
+) {
+    validate_any(object, resource, errors);
+    validate_update(object, old, errors);
+    for pass in passes {
+        match pass {
+            MetadataCheck::New => validate(object, resource, errors),
+            MetadataCheck::Update => {
+                validate_update(object, old, errors);
+                if resource.rules.metadata_checks().finalizers {
+                    validate_finalizer_domains(object, errors);
+                }
+            }
+        }
+    }
+}
+
 /// Checks what may change in metadata.
-pub fn validate_update(object: &Value, old: &Value, errors: &mut Errors) {
+fn validate_update(object: &Value, old: &Value, errors: &mut Errors) {
     if document::is_terminating(old) {
         let before: Vec<&str> = document::finalizers(old).collect();
         let mut added: Vec<&str> = document::finalizers(object).filter(|f| !before.contains(f)).collect();
@@ -246,6 +293,12 @@ pub fn validate_update(object: &Value, old: &Value, errors: &mut Errors) {
             errors.invalid(path, new.cloned().unwrap_or(Value::Null), "field is immutable");
         }
     }
+    let empty = Map::new();
+    let metadata = document::get_map(object, "metadata").unwrap_or(&empty);
+    validate_labels(metadata, errors);
+    validate_annotations(metadata, errors);
+    validate_owners(document::get_list(object, "metadata.ownerReferences"), errors);
+    api::managed::validate_managed_fields(object, errors);
 }
 
 #[cfg(test)]
@@ -255,10 +308,17 @@ mod tests {
     #[test]
     fn no_kind_takes_names_that_leave_their_path() {
         let requests = crate::resources::builtin("certificates.k8s.io", "certificatesigningrequests");
+        let problems = |name: &str| {
+            let object = serde_json::json!({"metadata": {"name": name}});
+            let mut errors = Errors::new();
+            validate(&object, requests, &mut errors);
+            validate_any(&object, requests, &mut errors);
+            errors.0
+        };
         for name in ["..", "a/b", "a%2fb"] {
-            assert!(!name_problems(requests, name, false).is_empty(), "{name}");
+            assert!(!problems(name).is_empty(), "{name}");
         }
-        assert!(name_problems(requests, "A b", false).is_empty());
+        assert!(problems("A b").is_empty());
     }
 
     #[test]

@@ -185,20 +185,21 @@ fn prepare_main(call: &Call<'_>, object: &mut Value, old: &Value, context: &Cont
 fn validate(call: &Call<'_>, part: Part, object: &Value, old: &Value) -> Result<(), ApiError> {
     let rules = call.resource.rules;
     let mut errors = Errors::new();
-    meta::validate_update(object, old, &mut errors);
+    let checks = rules.metadata_checks();
+    let passes = if part == Part::Status { checks.status_update } else { checks.update };
+    meta::validate_change(object, old, call.resource, passes, &mut errors);
     match part {
         Part::Status => rules.validate_status_update(object, old, &mut errors),
-        Part::Main | Part::Scale => {
-            rules.validate_update(object, old, &mut errors);
-            rules.validate(object, &mut errors);
-            for warning in rules.warnings(object, Some(old)) {
-                call.warn(warning);
-            }
-        }
+        Part::Main | Part::Scale => rules.check(object, Some(old), &mut errors),
         _ => subresources::validate(part, object, old, &mut errors),
     }
-    meta::validate(object, call.resource, &mut errors);
-    check(call.resource, call.name, &errors)
+    check(call.resource, call.name, &errors)?;
+    if matches!(part, Part::Main | Part::Scale) {
+        for warning in rules.warnings(object, Some(old)) {
+            call.warn(warning);
+        }
+    }
+    Ok(())
 }
 
 /// Whether the update takes away the last thing that kept an object which is marked for deletion.
