@@ -1,6 +1,9 @@
 //! What a case is.
 
 use crate::context::Context;
+use crate::differential;
+use std::borrow::Cow;
+use std::path::PathBuf;
 
 /// What a case needs, and so when it runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -11,6 +14,8 @@ pub enum Needs {
     Started,
     /// Nobody else in the cluster, because it changes nodes.
     Nodes,
+    /// An API server by itself, so that no controller changes what is looked at.
+    Apiserver,
     /// The binary: it starts servers of its own.
     Binary,
     /// The binary, and nobody else on the machine.
@@ -18,21 +23,37 @@ pub enum Needs {
 }
 
 /// One behaviour that a user can see.
+#[derive(Clone)]
 pub struct Case {
     /// `topic::what_is_seen`
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub needs: Needs,
-    pub run: fn(&Context) -> anyhow::Result<()>,
+    pub run: Run,
+}
+
+/// What a case does.
+#[derive(Clone)]
+pub enum Run {
+    Code(fn(&Context) -> anyhow::Result<()>),
+    /// The requests of a file of the differential suite.
+    Topic(PathBuf),
 }
 
 impl Case {
     pub const fn new(name: &'static str, needs: Needs, run: fn(&Context) -> anyhow::Result<()>) -> Case {
-        Case { name, needs, run }
+        Case { name: Cow::Borrowed(name), needs, run: Run::Code(run) }
     }
 
     /// `walk` of `walk::netshoot`
-    pub fn topic(&self) -> &'static str {
+    pub fn topic(&self) -> &str {
         self.name.split("::").next().unwrap_or_default()
+    }
+
+    pub fn run(&self, cx: &Context) -> anyhow::Result<()> {
+        match &self.run {
+            Run::Code(run) => run(cx),
+            Run::Topic(file) => differential::run(cx, file),
+        }
     }
 }
 

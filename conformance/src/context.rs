@@ -27,12 +27,14 @@ pub struct Settings {
     /// The server's binary, when there is one to start.
     pub binary: Option<PathBuf>,
     pub kills: usize,
+    /// Differential cases write down what they see.
+    pub record: bool,
     pub runtime: Handle,
 }
 
 /// A cluster that cases share.
 pub struct Cluster {
-    /// How it shows in the names of cases: empty, or `three_processes`.
+    /// How it shows in the names of cases: empty, `three_processes` or `apiserver`.
     pub label: &'static str,
     pub kubeconfig: PathBuf,
     pub client: kube::Client,
@@ -131,6 +133,19 @@ impl<'a> Context<'a> {
         ensure!(made.status == 201, "creating the namespace: {} {}", made.status, made.text);
         let account = format!("/api/v1/namespaces/{}/serviceaccounts/default", self.namespace);
         self.until("the service account of the new namespace", || Ok(self.read(&account)?.status == 200))
+    }
+
+    /// Makes the case's namespace on an API server that may be without controllers.
+    pub fn enter_bare_namespace(&mut self, name: String) -> Result<()> {
+        self.namespace = name;
+        let namespace = format!("/api/v1/namespaces/{}", self.namespace);
+        for (path, name) in
+            [("/api/v1/namespaces", &*self.namespace), (&format!("{namespace}/serviceaccounts"), "default")]
+        {
+            let made = self.post(path, &json!({"metadata": {"name": name}}))?;
+            ensure!(matches!(made.status, 201 | 409), "{path}: {} {}", made.status, made.text);
+        }
+        Ok(())
     }
 
     pub fn leave_namespace(&self) {

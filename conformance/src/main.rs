@@ -3,6 +3,7 @@
 mod case;
 mod cases;
 mod context;
+mod differential;
 mod run;
 mod server;
 
@@ -31,6 +32,12 @@ pub struct Arguments {
     /// How many times the server is killed under a stream of writes
     #[arg(long, value_name = "N", default_value_t = 100)]
     kills: usize,
+    /// Write what the cluster answers to the differential cases into the suite as what is right
+    #[arg(long)]
+    record: bool,
+    /// Where the differential cases are: requests in *.yaml, and in expected/ the right answers
+    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/differential"))]
+    differential: PathBuf,
     /// Only list the cases
     #[arg(long)]
     list: bool,

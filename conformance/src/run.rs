@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// What the walk is called on a cluster of several processes.
 const THREE_PROCESSES: &str = "three_processes";
+/// The cluster that is an API server and nothing else; its cases run nowhere else, so they need no other name.
+const APISERVER: &str = "apiserver";
 /// A bearer token and a password of the clusters that are started here; both are alice, who has no rights.
 pub const ALICE_TOKEN: &str = "alice-static-token-5e1f";
 pub const ALICE_PASSWORD: &str = "correct horse battery staple";
@@ -21,7 +23,7 @@ pub const ALICE_PASSWORD: &str = "correct horse battery staple";
 /// A case and where it runs.
 #[derive(Clone, Copy)]
 struct Job<'a> {
-    case: &'static Case,
+    case: &'a Case,
     cluster: Option<&'a Cluster>,
 }
 
@@ -32,7 +34,7 @@ impl Job<'_> {
 }
 
 fn full_name(label: &str, case: &Case) -> String {
-    if label.is_empty() { case.name.to_owned() } else { format!("{label}::{}", case.name) }
+    if label == THREE_PROCESSES { format!("{label}::{}", case.name) } else { case.name.to_string() }
 }
 
 /// How it went so far.
@@ -54,8 +56,10 @@ struct Started {
 /// Runs what the arguments ask for; whether all went well.
 pub fn run(arguments: &Arguments) -> Result<bool> {
     let chosen = |name: &str| arguments.filters.is_empty() || arguments.filters.iter().any(|part| name.contains(part));
-    let here: Vec<&Case> = cases::all().filter(|case| chosen(case.name)).collect();
-    let there: Vec<&Case> = cases::all()
+    let all = cases::all(&arguments.differential)?;
+    let here: Vec<&Case> = all.iter().filter(|case| chosen(&case.name)).collect();
+    let there: Vec<&Case> = all
+        .iter()
         .filter(|case| case.topic() == "walk" && chosen(&full_name(THREE_PROCESSES, case)))
         .filter(|_| arguments.start.is_some())
         .collect();
@@ -71,6 +75,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
         python: arguments.python.clone(),
         binary: arguments.start.as_ref().map(std::path::absolute).transpose()?,
         kills: arguments.kills,
+        record: arguments.record,
         runtime: runtime.handle().clone(),
     };
     let directory = tempfile::Builder::new().prefix("coracle-conformance-").tempdir()?;
@@ -96,7 +101,7 @@ fn clusters(
     started: &mut Started,
 ) -> Result<Vec<Cluster>> {
     let mut clusters = Vec::new();
-    let shared = |case: &&&Case| !matches!(case.needs, Needs::Binary | Needs::Machine);
+    let shared = |case: &&&Case| matches!(case.needs, Needs::Cluster | Needs::Started | Needs::Nodes);
     let Some(binary) = &settings.binary else {
         let kubeconfig = arguments.kubeconfig.clone().context("say --kubeconfig FILE or --start BINARY")?;
         return Ok(vec![Cluster::connect("", &kubeconfig, None, &settings.runtime)?]);
@@ -111,6 +116,9 @@ fn clusters(
         let context = Context::new(settings, Some(cluster))?;
         let ready = context.until("three ready nodes", || Ok(context.ready_nodes()?.len() == 3));
         ready.with_context(|| format!("{} log: {}", cluster.label, logs(directory)))?;
+    }
+    if here.iter().any(|case| case.needs == Needs::Apiserver) {
+        clusters.push(apiserver(settings, binary, directory, started)?);
     }
     Ok(clusters)
 }
@@ -166,9 +174,23 @@ fn three_processes(settings: &Settings, binary: &Path, directory: &Path, started
     Ok(cluster)
 }
 
-fn jobs<'a>(clusters: &'a [Cluster], here: &[&'static Case], there: &[&'static Case]) -> Vec<Job<'a>> {
+/// Its range of Services is the one that answers were recorded with.
+fn apiserver(settings: &Settings, binary: &Path, directory: &Path, started: &mut Started) -> Result<Cluster> {
+    let data_dir = directory.join(APISERVER);
+    let flags = ["--store", "memory", "--service-cluster-ip-range", "10.96.0.0/16"];
+    let server = Server::start(binary, "apiserver", &data_dir, &flags).context("coracle apiserver")?;
+    let cluster = Cluster::connect(APISERVER, &server.kubeconfig(), Some(&data_dir), &settings.runtime)?;
+    started.servers.push(server);
+    Ok(cluster)
+}
+
+fn jobs<'a>(clusters: &'a [Cluster], here: &[&'a Case], there: &[&'a Case]) -> Vec<Job<'a>> {
     let cluster = |label: &str| clusters.iter().find(|cluster| cluster.label == label);
-    let here = here.iter().map(|case| Job { case, cluster: cluster("") });
+    let own = |case: &Case| match case.needs {
+        Needs::Apiserver => cluster(APISERVER).or(cluster("")),
+        _ => cluster(""),
+    };
+    let here = here.iter().map(|case| Job { case, cluster: own(case) });
     let there = there.iter().map(|case| Job { case, cluster: cluster(THREE_PROCESSES) });
     let mut jobs: Vec<Job> = here.chain(there).collect();
     // What waits longest goes first.
@@ -218,7 +240,7 @@ fn attempt(settings: &Settings, job: &Job, notes: &mut String) -> Result<()> {
             if settings.binary.is_none() {
                 bail!(Skipped("needs a binary to start".to_owned()));
             }
-            let outcome = (job.case.run)(&context);
+            let outcome = job.case.run(&context);
             *notes = context.notes();
             return outcome;
         }
@@ -229,8 +251,12 @@ fn attempt(settings: &Settings, job: &Job, notes: &mut String) -> Result<()> {
     }
     let short: String =
         job.case.name.rsplit("::").next().unwrap_or_default().replace('_', "-").chars().take(30).collect();
-    context.enter_namespace(format!("conformance-{short}-{}", unique()))?;
-    let outcome = (job.case.run)(&context);
+    let namespace = format!("conformance-{short}-{}", unique());
+    match job.case.needs {
+        Needs::Apiserver => context.enter_bare_namespace(namespace)?,
+        _ => context.enter_namespace(namespace)?,
+    }
+    let outcome = job.case.run(&context);
     context.leave_namespace();
     *notes = context.notes();
     outcome

@@ -12,8 +12,11 @@ mod walk;
 mod watches;
 
 use crate::case::Case;
+use crate::differential;
+use std::path::Path;
 
-pub fn all() -> impl Iterator<Item = &'static Case> {
+/// All cases: those written here, and one a topic of the differential suite.
+pub fn all(differential: &Path) -> anyhow::Result<Vec<Case>> {
     let topics = [
         node_failure::CASES,
         components::CASES,
@@ -33,5 +36,5 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         credentials::CASES,
         durability::CASES,
     ];
-    topics.into_iter().flatten()
+    Ok(topics.into_iter().flatten().cloned().chain(differential::cases(differential)?).collect())
 }

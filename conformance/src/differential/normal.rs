@@ -1,0 +1,141 @@
+//! Answers without what is different each time: names of namespaces, identities, times and versions.
+
+use super::edit::Path;
+use crate::context::Answer;
+use regex_lite::{Captures, Regex};
+use serde_json::{Map, Value, json};
+use std::sync::LazyLock;
+
+static UUID: LazyLock<Regex> = LazyLock::new(|| regex("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"));
+static TIME: LazyLock<Regex> =
+    LazyLock::new(|| regex(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( ?(Z|[+-]\d\d:?\d\d))?( UTC)?"));
+static TOKEN_VOLUME: LazyLock<Regex> = LazyLock::new(|| regex("kube-api-access-[a-z0-9]{5}"));
+/// Headers that clients act on; the content type only where it is not JSON.
+const HEADERS: &[&str] = &["warning", "retry-after", "allow", "content-type", "location"];
+
+fn regex(text: &str) -> Regex {
+    Regex::new(text).unwrap_or_else(|why| unreachable!("{text}: {why}"))
+}
+
+/// `{"code", "body", "headers"?}`. What the request said itself stays as it is.
+pub fn answer(answer: &Answer, sent: &str, namespace: &str, volatile: &[Path], managed: bool) -> Value {
+    let normal = Normal { sent, namespace, managed };
+    let mut body = body(&answer.text);
+    for path in volatile {
+        path.mask(&mut body, "<chosen>");
+    }
+    normal.value(&mut body);
+    let mut out = json!({"code": answer.status, "body": body});
+    let headers = headers(answer, &normal);
+    if !headers.is_empty() {
+        out["headers"] = Value::Object(headers);
+    }
+    out
+}
+
+fn headers(answer: &Answer, normal: &Normal) -> Map<String, Value> {
+    let mut out = Map::new();
+    for name in HEADERS {
+        let values = answer.headers.get_all(*name).iter().filter_map(|value| value.to_str().ok());
+        let values: Vec<Value> = values
+            .filter(|value| !(*name == "content-type" && *value == "application/json"))
+            .map(|value| Value::from(normal.text(value)))
+            .collect();
+        if !values.is_empty() {
+            out.insert((*name).to_owned(), Value::from(values));
+        }
+    }
+    out
+}
+
+/// JSON; a list for the frames of a watch; else the text.
+fn body(text: &str) -> Value {
+    if let Ok(value) = serde_json::from_str(text) {
+        return value;
+    }
+    let frames: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(text).into_iter().collect();
+    match frames {
+        Ok(frames) if !frames.is_empty() => Value::from(frames),
+        _ => Value::from(text),
+    }
+}
+
+struct Normal<'a> {
+    sent: &'a str,
+    namespace: &'a str,
+    managed: bool,
+}
+
+impl Normal<'_> {
+    fn value(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.text(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
+            Value::Object(map) => self.map(map),
+            _ => {}
+        }
+    }
+
+    fn map(&self, map: &mut Map<String, Value>) {
+        if !self.managed {
+            map.remove("managedFields");
+        }
+        let prefix = map.get("generateName").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if let Some(Value::String(name)) = map.get_mut("name")
+            && !prefix.is_empty()
+            && name.len() == prefix.len() + 5
+            && name.starts_with(&prefix)
+        {
+            *name = format!("{prefix}<suffix>");
+        }
+        for (key, value) in map.iter_mut() {
+            match value {
+                Value::String(text) if key == "resourceVersion" && !text.is_empty() && !self.said(text) => {
+                    *text = "<version>".to_owned();
+                }
+                other => self.value(other),
+            }
+        }
+    }
+
+    /// Whether the request had this text.
+    fn said(&self, text: &str) -> bool {
+        self.sent.contains(&format!("\"{text}\""))
+    }
+
+    fn text(&self, text: &str) -> String {
+        let text = text.replace(self.namespace, "{namespace}");
+        let masked = |regex: &Regex, text: &str, mask: &str| {
+            let replaced = regex.replace_all(text, |found: &Captures<'_>| {
+                let found = &found[0];
+                if self.sent.contains(found) { found.to_owned() } else { mask.to_owned() }
+            });
+            replaced.into_owned()
+        };
+        let text = masked(&UUID, &text, "<uid>");
+        let text = masked(&TIME, &text, "<time>");
+        masked(&TOKEN_VOLUME, &text, "kube-api-access-<suffix>")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changes_from_run_to_run_is_masked_and_what_was_sent_is_kept() {
+        let normal = Normal { sent: "{\"at\": \"2020-01-01T00:00:00Z\"}", namespace: "ns-1", managed: false };
+        let mut body = json!({
+            "metadata": {"name": "a-x7k2p", "generateName": "a-", "namespace": "ns-1", "resourceVersion": "12",
+                "uid": "6f1c2e56-0f0c-4a7e-9d3a-0a8f6a2b9c11", "managedFields": []},
+            "at": "2020-01-01T00:00:00Z", "now": "2026-01-01T00:00:00Z",
+        });
+        normal.value(&mut body);
+        let wanted = json!({
+            "metadata": {"name": "a-<suffix>", "generateName": "a-", "namespace": "{namespace}",
+                "resourceVersion": "<version>", "uid": "<uid>"},
+            "at": "2020-01-01T00:00:00Z", "now": "<time>",
+        });
+        assert_eq!(body, wanted);
+    }
+}
