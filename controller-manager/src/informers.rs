@@ -149,6 +149,7 @@ shared! {
     replica_sets: ReplicaSet = REPLICA_SETS, [], |b| b;
     replication_controllers: ReplicaSet = REPLICATION_CONTROLLERS, [], |b| b;
     deployments: Deployment = DEPLOYMENTS, [], |b| b;
+    jobs: Job = JOBS, [], |b| b;
     services: Service = SERVICES, [], |b| b;
     endpoints: Endpoints = ENDPOINTS, [], |b| b;
     endpoint_slices: EndpointSlice = ENDPOINT_SLICES,

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::jobs::*;
 pub use crate::workloads::*;
 
 macro_rules! projections {
@@ -14,7 +15,19 @@ macro_rules! projections {
         }
     })* };
 }
-projections!(Pod, Node, ReplicaSet, Deployment, Service, Endpoints, EndpointSlice, Namespace, Lease, RootCertificate);
+projections!(
+    Pod,
+    Node,
+    ReplicaSet,
+    Deployment,
+    Job,
+    Service,
+    Endpoints,
+    EndpointSlice,
+    Namespace,
+    Lease,
+    RootCertificate
+);
 
 /// A condition of any kind's status, with the times some kinds have.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -25,6 +38,8 @@ pub struct Condition {
     pub status: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_heartbeat_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_probe_time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_update_time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,6 +146,7 @@ pub struct PodStatus {
     #[serde(rename = "hostIP")]
     pub host_ip: String,
     pub container_statuses: Vec<ContainerStatus>,
+    pub init_container_statuses: Vec<ContainerStatus>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -142,7 +158,34 @@ pub struct PodIp {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerStatus {
+    pub name: String,
     pub restart_count: i64,
+    state: ContainerState,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct ContainerState {
+    terminated: Option<Terminated>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Terminated {
+    exit_code: i64,
+    #[serde(deserialize_with = "timestamp")]
+    finished_at: Option<Timestamp>,
+}
+
+impl ContainerStatus {
+    /// With what it ended, if it has.
+    pub fn exit_code(&self) -> Option<i64> {
+        self.state.terminated.as_ref().map(|end| end.exit_code)
+    }
+
+    pub fn finished_at(&self) -> Option<Timestamp> {
+        self.state.terminated.as_ref()?.finished_at
+    }
 }
 
 impl Pod {

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 mod controllers;
 mod execute;
 mod informers;
+mod jobs;
 mod kinds;
 mod plan;
 mod queue;

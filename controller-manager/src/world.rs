@@ -86,6 +86,7 @@ impl World {
             REPLICA_SETS => into(&stores.replica_sets, document),
             REPLICATION_CONTROLLERS => into(&stores.replication_controllers, document),
             DEPLOYMENTS => into(&stores.deployments, document),
+            JOBS => into(&stores.jobs, document),
             SERVICES => into(&stores.services, document),
             ENDPOINTS => into(&stores.endpoints, document),
             ENDPOINT_SLICES => into(&stores.endpoint_slices, document),
@@ -130,7 +131,7 @@ impl World {
             };
         }
         from!(PODS: pods, NODES: nodes, REPLICA_SETS: replica_sets, DEPLOYMENTS: deployments, SERVICES: services,
-            ENDPOINTS: endpoints, ENDPOINT_SLICES: endpoint_slices, NAMESPACES: namespaces);
+            ENDPOINTS: endpoints, ENDPOINT_SLICES: endpoint_slices, NAMESPACES: namespaces, JOBS: jobs);
     }
 
     pub fn delete(&mut self, resource: Resource, namespace: &str, name: &str, propagation: Option<&str>) {
@@ -275,8 +276,14 @@ fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// Makes a strategic patch of conditions or owner references into a merge patch.
+/// Makes a strategic patch of conditions, owner references or finalizers into a merge patch.
 fn by_merge_key(document: &Value, mut patch: Value) -> Value {
+    const GIVEN_UP: &str = "$deleteFromPrimitiveList/finalizers";
+    if let Some(Value::Array(gone)) = patch["metadata"].as_object_mut().and_then(|meta| meta.remove(GIVEN_UP)) {
+        let mut kept = document["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+        kept.retain(|finalizer| !gone.contains(finalizer));
+        patch["metadata"]["finalizers"] = kept.into();
+    }
     for (path, key) in [("/status/conditions", "type"), ("/metadata/ownerReferences", "uid")] {
         let Some(Value::Array(changes)) = patch.pointer(path).cloned() else { continue };
         let mut list = document.pointer(path).and_then(Value::as_array).cloned().unwrap_or_default();

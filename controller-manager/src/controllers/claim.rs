@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use component::client::PatchType;
 use component::store::orphans;
-use component::{Meta, OwnerReference, Projection, Resource, Store};
+use component::{Delta, Informer, Meta, OwnerReference, Projection, Resource, Store};
 use serde_json::json;
 
 use crate::informers::CONTROLLER;
+use crate::kinds::Pod;
 use crate::plan::{Action, Answer, Plan, Query};
+use crate::queue::{Item, Queue};
 use crate::runtime::View;
 use crate::selector::LabelSelector;
 
@@ -32,6 +34,48 @@ pub fn controller_reference(resource: Resource, meta: &Meta) -> OwnerReference {
         controller: true,
         block_owner_deletion: true,
     }
+}
+
+/// Wakes a controller when one of its pods changes, or one that it might adopt.
+pub fn watch_pods<T: Projection>(
+    pods: &Informer<Pod>,
+    owners: &Store<T>,
+    resource: Resource,
+    selector: fn(&T) -> &LabelSelector,
+    queue: &Queue,
+) {
+    let (queue, owners) = (queue.clone(), owners.clone());
+    let wake = move |pod: &Pod| match pod.metadata.controller() {
+        Some(owner) if owner.kind == resource.kind => {
+            queue.add(Item::new(resource, &pod.metadata.namespace, &owner.name));
+        }
+        Some(_) => {}
+        // An orphan: whoever selects it may adopt it.
+        None => {
+            for owner in owners.in_namespace(&pod.metadata.namespace) {
+                let selector = selector(&owner);
+                if !selector.is_empty() && selector.matches(&pod.metadata.labels) {
+                    queue.add(Item::of(resource, owner.meta()));
+                }
+            }
+        }
+    };
+    pods.subscribe(move |delta| match delta {
+        Delta::Added(pod) => wake(pod),
+        // Nobody cares for an orphan that goes.
+        Delta::Deleted(pod) if pod.metadata.controller().is_none() => {}
+        Delta::Deleted(pod) => wake(pod),
+        Delta::Updated { old, new } => {
+            let owner_changed = old.metadata.controller() != new.metadata.controller();
+            if owner_changed && old.metadata.controller().is_some() {
+                wake(old);
+            }
+            let relabelled = old.metadata.labels != new.metadata.labels;
+            if new.metadata.controller().is_some() || owner_changed || relabelled {
+                wake(new);
+            }
+        }
+    });
 }
 
 impl Claimant<'_> {

@@ -13,6 +13,7 @@ mod endpoint_slice;
 mod endpoint_slice_mirroring;
 mod endpoints;
 mod garbage_collector;
+mod job;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -22,12 +23,15 @@ mod root_ca;
 mod service_account;
 mod service_pods;
 mod taint_eviction;
+mod ttl_after_finished;
 
 /// The controllers, by upstream's names.
 pub static CONTROLLERS: &[Controller] = &[
     Controller::new("replicaset-controller", replica_set::watch_replica_sets, replica_set::reconcile),
     Controller::new("replicationcontroller-controller", replica_set::watch_controllers, replica_set::reconcile),
     Controller::new("deployment-controller", deployment::watch, deployment::reconcile),
+    Controller::new("job-controller", job::watch, job::reconcile),
+    Controller::new("ttl-after-finished-controller", ttl_after_finished::watch, ttl_after_finished::reconcile),
     Controller::new("endpoints-controller", endpoints::watch, endpoints::reconcile),
     Controller::new("endpointslice-controller", endpoint_slice::watch, endpoint_slice::reconcile),
     Controller::new(

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use component::events::EventType;
 use component::resource::{PODS, REPLICA_SETS, REPLICATION_CONTROLLERS};
-use component::{Delta, Informer, Meta, Resource};
+use component::{Informer, Meta, Resource};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::claim::{Claimant, controller_reference};
+use super::claim::{self, Claimant, controller_reference};
 use super::{child, conditions, event, without_zeros};
 use crate::informers::{CONTROLLER, Informers};
 use crate::kinds::{Condition, Pod, ReplicaSet, ReplicaSetStatus, condition, template};
@@ -33,37 +33,7 @@ pub fn watch_controllers(informers: &Informers, queue: &Queue) {
 fn watch(informers: &Informers, sets: &Informer<ReplicaSet>, resource: Resource, queue: &Queue) {
     let each = queue.clone();
     sets.subscribe(move |delta| each.add(Item::of(resource, &delta.object().metadata)));
-    let (queue, sets) = (queue.clone(), sets.store().clone());
-    let wake = move |pod: &Pod| match pod.metadata.controller() {
-        Some(owner) if owner.kind == resource.kind => {
-            queue.add(Item::new(resource, &pod.metadata.namespace, &owner.name));
-        }
-        Some(_) => {}
-        // An orphan: whoever selects it may adopt it.
-        None => {
-            for set in sets.in_namespace(&pod.metadata.namespace) {
-                if !set.spec.selector.is_empty() && set.spec.selector.matches(&pod.metadata.labels) {
-                    queue.add(Item::of(resource, &set.metadata));
-                }
-            }
-        }
-    };
-    informers.pods.subscribe(move |delta| match delta {
-        Delta::Added(pod) => wake(pod),
-        // Nobody cares for an orphan that goes.
-        Delta::Deleted(pod) if pod.metadata.controller().is_none() => {}
-        Delta::Deleted(pod) => wake(pod),
-        Delta::Updated { old, new } => {
-            let owner_changed = old.metadata.controller() != new.metadata.controller();
-            if owner_changed && old.metadata.controller().is_some() {
-                wake(old);
-            }
-            let relabelled = old.metadata.labels != new.metadata.labels;
-            if new.metadata.controller().is_some() || owner_changed || relabelled {
-                wake(new);
-            }
-        }
-    });
+    claim::watch_pods(&informers.pods, sets.store(), resource, |set| &set.spec.selector, queue);
 }
 
 fn reporter(resource: Resource) -> &'static str {
@@ -172,8 +142,8 @@ fn pods_to_delete(pods: &[Arc<Pod>], related: &[Arc<Pod>], count: usize, now: Ti
     sorted
 }
 
-/// `Less` when the first is to go before the second.
-fn deletion_order(a: &Pod, b: &Pod, ranks: (usize, usize), now: Timestamp) -> Ordering {
+/// `Less` when the first is to go before the second; `ranks` are how many related pods run on the node of each.
+pub fn deletion_order(a: &Pod, b: &Pod, ranks: (usize, usize), now: Timestamp) -> Ordering {
     let assigned = |pod: &Pod| !pod.spec.node_name.is_empty();
     let phase = |pod: &Pod| match pod.status.phase.as_str() {
         "Pending" => 0,
