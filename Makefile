@@ -1,7 +1,9 @@
 # The way in. `make` alone explains.
 
 KUBECTL := $(CURDIR)/target/tools/bin/kubectl
+HELM := $(CURDIR)/target/tools/bin/helm
 PYTHON := $(CURDIR)/target/tools/python/bin/python
+NODE_MODULES := $(CURDIR)/target/tools/node/node_modules
 CORACLE := target/release/coracle
 # Only a KUBECONFIG that is said on the command line counts: one in the environment may be anything.
 GIVEN := $(if $(findstring command line,$(origin KUBECONFIG)),$(KUBECONFIG))
@@ -17,8 +19,8 @@ help:
 	@echo "make lint         formatting, clippy, and the licences and sources of what is depended on"
 	@echo "make bench        figures as a table; REFERENCE=KUBECONFIG does the same work on another server beside it"
 	@echo
-	@echo "Needed: a Rust toolchain. What else is missing is installed: by apt a C compiler and Python; kubectl, if there is none, and"
-	@echo "the Python client under target/tools. Ports: run takes 6443, everything else free ones on loopback."
+	@echo "Needed: a Rust toolchain. What else is missing is installed: by apt a C compiler, Python and Node.js; kubectl and Helm, if there"
+	@echo "are none, and the Python and Node clients under target/tools. Ports: run takes 6443, everything else free ones on loopback."
 
 build:
 	@set-up/tools compiler
@@ -41,9 +43,10 @@ endif
 
 # Against a cluster of your own when KUBECONFIG is given on the command line, else against clusters that the suite starts.
 conformance: $(if $(GIVEN),,build)
-	@set-up/tools compiler kubectl python
+	@set-up/tools compiler kubectl helm python node
 	cargo build --locked -p coracle-conformance
-	@target/debug/coracle-conformance --kubectl $(KUBECTL) --python $(PYTHON) \
+	@target/debug/coracle-conformance --kubectl $(KUBECTL) --helm $(HELM) --python $(PYTHON) \
+	  --node-modules $(NODE_MODULES) \
 	  $(if $(GIVEN),--kubeconfig $(KUBECONFIG),--start $(CORACLE)) $(CASES)
 
 lint:

@@ -1,8 +1,8 @@
-"""CRUD, watch and patch with the Python client. Arguments: kubeconfig, namespace."""
+"""CRUD, watch, patch and apply of ten kinds with the Python client. Arguments: kubeconfig, namespace."""
 
 import sys
 
-from kubernetes import client, config, watch
+from kubernetes import client, config, dynamic, watch
 from kubernetes.client.exceptions import ApiException
 
 
@@ -90,6 +90,86 @@ def deployments(apps, core, namespace):
     apps.delete_namespaced_deployment("python", namespace, propagation_policy="Foreground")
 
 
+POD = {"containers": [{"name": "c", "image": "nginx"}]}
+TEMPLATE = {"metadata": {"labels": {"app": "dynamic"}}, "spec": POD}
+SELECTOR = {"matchLabels": {"app": "dynamic"}}
+JOB = {"template": {"spec": {**POD, "restartPolicy": "Never"}}, "suspend": True}
+KINDS = [
+    ("v1", "ConfigMap", {"data": {"a": "1"}}),
+    ("v1", "Secret", {"stringData": {"a": "1"}}),
+    ("v1", "Service", {"spec": {"selector": {"app": "dynamic"}, "ports": [{"port": 80}]}}),
+    ("v1", "ServiceAccount", {}),
+    ("v1", "LimitRange", {"spec": {"limits": [{"type": "Pod", "max": {"cpu": "1"}}]}}),
+    ("apps/v1", "Deployment", {"spec": {"replicas": 0, "selector": SELECTOR, "template": TEMPLATE}}),
+    ("apps/v1", "ReplicaSet", {"spec": {"replicas": 0, "selector": SELECTOR, "template": TEMPLATE}}),
+    ("batch/v1", "Job", {"spec": JOB}),
+    ("policy/v1", "PodDisruptionBudget", {"spec": {"selector": SELECTOR, "minAvailable": 1}}),
+    ("networking.k8s.io/v1", "Ingress", {"spec": {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}}),
+]
+
+
+def life(api, namespace, rest):
+    """One object from creation to deletion, through every verb and every type of patch."""
+    name, kind = "python-client", api.kind
+    body = {"apiVersion": api.group_version, "kind": kind, "metadata": {"name": name, "labels": {"by": "python"}}, **rest}
+    made = api.create(body=body, namespace=namespace)
+    assert made.metadata.uid and made.metadata.creationTimestamp
+    refused(409, lambda: api.create(body=body, namespace=namespace))
+    assert api.get(name=name, namespace=namespace).metadata.uid == made.metadata.uid
+    assert len(api.get(namespace=namespace, label_selector="by=python").items) == 1
+
+    for _ in range(5):
+        current = api.get(name=name, namespace=namespace).to_dict()
+        current["metadata"]["labels"]["replaced"] = "yes"
+        try:
+            assert api.replace(body=current, namespace=namespace).metadata.labels.replaced == "yes"
+            break
+        except ApiException as error:
+            assert error.status == 409, error.body
+    stale = {**current, "metadata": {**current["metadata"], "resourceVersion": "1"}}
+    refused(409, lambda: api.replace(body=stale, namespace=namespace))
+
+    def patch(content_type, body):
+        return api.patch(name=name, namespace=namespace, body=body, content_type=content_type).metadata.labels.to_dict()
+
+    labels = patch("application/merge-patch+json", {"metadata": {"labels": {"merged": "yes", "replaced": None}}})
+    assert labels == {"by": "python", "merged": "yes"}, labels
+    labels = patch("application/strategic-merge-patch+json", {"metadata": {"labels": {"strategic": "yes"}}})
+    assert labels["strategic"] == "yes"
+    labels = patch("application/json-patch+json", [{"op": "remove", "path": "/metadata/labels/merged"}])
+    assert "merged" not in labels
+
+    def applied(labels, **options):
+        wanted = {"apiVersion": api.group_version, "kind": kind, "metadata": {"name": name, "labels": labels}}
+        return api.server_side_apply(body=wanted, name=name, namespace=namespace, field_manager="python-apply", **options)
+
+    after = applied({"applied": "yes"})
+    assert after.metadata.labels.applied == "yes"
+    managers = [(entry.manager, entry.operation) for entry in after.metadata.managedFields]
+    assert ("python-apply", "Apply") in managers, managers
+    refused(409, lambda: applied({"by": "apply"}))
+    assert applied({"by": "apply"}, force_conflicts=True).metadata.labels.by == "apply"
+    assert "applied" not in api.get(name=name, namespace=namespace).metadata.labels.to_dict()
+
+    api.delete(name=name, namespace=namespace, propagation_policy="Background", grace_period_seconds=0)
+    kinds = []
+    for event in api.watch(namespace=namespace, name=name, resource_version=made.metadata.resourceVersion, timeout=20):
+        kinds.append(event["type"])
+        if event["type"] == "DELETED":
+            break
+    assert kinds[0] == "MODIFIED" and kinds[-1] == "DELETED", kinds
+    refused(404, lambda: api.get(name=name, namespace=namespace))
+
+
+def ten_kinds(namespace):
+    resources = dynamic.DynamicClient(client.ApiClient()).resources
+    for api_version, kind, rest in KINDS:
+        try:
+            life(resources.get(api_version=api_version, kind=kind), namespace, rest)
+        except Exception as error:
+            raise AssertionError(f"{kind}: {error}") from error
+
+
 def main(kubeconfig, namespace):
     config.load_kube_config(kubeconfig)
     core, apps = client.CoreV1Api(), client.AppsV1Api()
@@ -97,6 +177,7 @@ def main(kubeconfig, namespace):
     config_maps(core, namespace)
     pages(core, namespace)
     deployments(apps, core, namespace)
+    ten_kinds(namespace)
     print("done")
 
 

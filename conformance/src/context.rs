@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Settings {
     pub kubectl: PathBuf,
     pub python: PathBuf,
+    pub helm: PathBuf,
+    pub node_modules: PathBuf,
     /// The server's binary, when there is one to start.
     pub binary: Option<PathBuf>,
     pub kills: usize,

@@ -26,6 +26,12 @@ pub struct Arguments {
     /// A Python that has the package `kubernetes`
     #[arg(long, value_name = "FILE", env = "PYTHON", default_value = "python3")]
     python: PathBuf,
+    /// The Helm to use
+    #[arg(long, value_name = "FILE", default_value = "helm")]
+    helm: PathBuf,
+    /// A directory `node_modules` that has the package `@kubernetes/client-node`
+    #[arg(long, value_name = "DIR", default_value = "node_modules")]
+    node_modules: PathBuf,
     /// Cases at the same time
     #[arg(long, value_name = "N", default_value_t = 6)]
     jobs: usize,

@@ -73,6 +73,8 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     let settings = Settings {
         kubectl: arguments.kubectl.clone(),
         python: arguments.python.clone(),
+        helm: arguments.helm.clone(),
+        node_modules: std::path::absolute(&arguments.node_modules)?,
         binary: arguments.start.as_ref().map(std::path::absolute).transpose()?,
         kills: arguments.kills,
         record: arguments.record,

@@ -9,11 +9,15 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::core::Status;
 use serde_json::json;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-pub const CASES: &[Case] =
-    &[Case::new("clients::kube_rs", Needs::Cluster, kube_rs), Case::new("clients::python", Needs::Cluster, python)];
+pub const CASES: &[Case] = &[
+    Case::new("clients::kube_rs", Needs::Cluster, kube_rs),
+    Case::new("clients::python", Needs::Cluster, python),
+    Case::new("clients::node", Needs::Cluster, node),
+];
 
 fn kube_rs(cx: &Context) -> Result<()> {
     let (client, namespace) = (cx.cluster()?.client.clone(), cx.namespace.clone());
@@ -105,7 +109,24 @@ fn python(cx: &Context) -> Result<()> {
     }
     let script = cx.dir.path().join("client.py");
     std::fs::write(&script, include_str!("../../python/client.py"))?;
-    let output = Command::new(python).arg(&script).arg(&cx.cluster()?.kubeconfig).arg(&cx.namespace).output()?;
+    run(cx, Command::new(python), &script)
+}
+
+fn node(cx: &Context) -> Result<()> {
+    let modules = &cx.settings.node_modules;
+    if !modules.join("@kubernetes/client-node").exists() {
+        bail!(Skipped(format!("{} has no package @kubernetes/client-node", modules.display())));
+    }
+    // Node looks for packages beside the script.
+    std::os::unix::fs::symlink(modules, cx.dir.path().join("node_modules"))?;
+    let script = cx.dir.path().join("client.mjs");
+    std::fs::write(&script, include_str!("../../node/client.mjs"))?;
+    run(cx, Command::new("node"), &script)
+}
+
+/// Runs a script with the kubeconfig and the namespace; it has to succeed.
+fn run(cx: &Context, mut program: Command, script: &Path) -> Result<()> {
+    let output = program.arg(script).arg(&cx.cluster()?.kubeconfig).arg(&cx.namespace).output()?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{errors}");
     Ok(())

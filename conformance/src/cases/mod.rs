@@ -6,6 +6,7 @@ mod components;
 mod concurrency;
 mod credentials;
 mod durability;
+mod helm;
 mod lifecycle;
 mod node_failure;
 mod walk;
@@ -30,6 +31,7 @@ pub fn all(differential: &Path) -> anyhow::Result<Vec<Case>> {
         walk::access::CASES,
         walk::nodes::CASES,
         clients::CASES,
+        helm::CASES,
         watches::CASES,
         concurrency::CASES,
         bad_input::CASES,
