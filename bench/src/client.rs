@@ -107,6 +107,28 @@ impl Endpoint {
     }
 }
 
+/// Media types of a request and of its answer.
+#[derive(Clone, Copy)]
+pub struct Media {
+    pub sent: &'static str,
+    pub accepted: &'static str,
+}
+
+pub const JSON: &str = "application/json";
+pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+impl Default for Media {
+    fn default() -> Media {
+        Media { sent: JSON, accepted: JSON }
+    }
+}
+
+impl Media {
+    pub fn accepting(accepted: &'static str) -> Media {
+        Media { accepted, ..Media::default() }
+    }
+}
+
 enum Sender {
     Http1(http1::SendRequest<Full<Bytes>>),
     Http2(http2::SendRequest<Full<Bytes>>),
@@ -131,18 +153,18 @@ impl Connection {
 
     /// Sends a request (JSON body, or none when empty) and gives the answer's head; the body is still to be read.
     pub async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>> {
-        self.send_accepting(method, path, body, "application/json").await
+        self.send_as(method, path, body, Media::default()).await
     }
 
-    /// `send` with another Accept header.
-    pub async fn send_accepting(
+    /// `send` with other media types.
+    pub async fn send_as(
         &mut self,
         method: Method,
         path: &str,
         body: Bytes,
-        accept: &'static str,
+        media: Media,
     ) -> Result<Response<Incoming>> {
-        let mut request = Request::builder().method(method).header(ACCEPT, HeaderValue::from_static(accept));
+        let mut request = Request::builder().method(method).header(ACCEPT, HeaderValue::from_static(media.accepted));
         request = match &self.sender {
             Sender::Http1(_) => request.uri(path).header(HOST, &self.endpoint.authority),
             Sender::Http2(_) => request.uri(format!("https://{}{path}", self.endpoint.authority)),
@@ -151,7 +173,7 @@ impl Connection {
             request = request.header(AUTHORIZATION, authorization);
         }
         if !body.is_empty() {
-            request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request = request.header(CONTENT_TYPE, HeaderValue::from_static(media.sent));
         }
         let request = request.body(Full::new(body))?;
         Ok(match &mut self.sender {
@@ -179,7 +201,12 @@ impl Connection {
 
     /// Sends a request, reads and drops the body: its size in bytes. Anything but 2xx is an error with the server's words.
     pub async fn call(&mut self, method: Method, path: &str, body: Bytes) -> Result<usize> {
-        let response = self.send(method.clone(), path, body).await?;
+        self.call_as(method, path, body, Media::default()).await
+    }
+
+    /// `call` with other media types.
+    pub async fn call_as(&mut self, method: Method, path: &str, body: Bytes, media: Media) -> Result<usize> {
+        let response = self.send_as(method.clone(), path, body, media).await?;
         drain(&method, path, response).await
     }
 }

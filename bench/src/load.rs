@@ -9,15 +9,18 @@ use futures::future::try_join_all;
 use http::Method;
 use tokio::sync::Barrier;
 
+use crate::client::Media;
 use crate::process::own_cpu;
 use crate::report::Detail;
 use crate::target::Bed;
 
 /// One request to send.
+#[derive(Default)]
 pub struct Call {
     pub method: Method,
     pub path: String,
     pub body: Bytes,
+    pub media: Media,
 }
 
 /// How long a loop goes on: whichever comes first.
@@ -59,7 +62,7 @@ where
             let mut now = Instant::now();
             while latencies.len() < limit.requests && now < end {
                 let call = next(latencies.len());
-                connection.call(call.method, &call.path, call.body).await?;
+                connection.call_as(call.method, &call.path, call.body, call.media).await?;
                 let answered = Instant::now();
                 latencies.push((answered - now).as_micros() as u32);
                 now = answered;

@@ -18,7 +18,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 
-use crate::figures::{idle, list, median, requests, schedule, start, watch};
+use crate::figures::{formats, idle, list, median, requests, schedule, start, watch};
 use crate::report::{Figure, Report};
 use crate::target::Target;
 
@@ -59,6 +59,8 @@ enum Group {
     Idle,
     /// Creates, GETs and updates at 1, 16 and 64 clients.
     Requests,
+    /// Ways to write (create, update, patch, apply) and forms to read (JSON, protobuf); what managed fields and OpenAPI weigh.
+    Formats,
     /// Memory with many pods, and lists of them.
     List,
     /// Events delivered to 100 and 500 watchers; memory of an idle watch.
@@ -142,6 +144,7 @@ async fn measure(group: Group, target: &Target, arguments: &Arguments) -> Result
         (Group::Idle, Target::Reference { .. }) => idle::measure(target, 1).await,
         (Group::Requests, Target::Coracle { store: "memory", .. }) => requests::measure(target, &[64]).await,
         (Group::Requests, _) => requests::measure(target, &[1, 16, 64]).await,
+        (Group::Formats, _) => formats::measure(target).await,
         (Group::List, _) => list::measure(target, arguments.pods).await,
         (Group::Watch, _) => watch::measure(target).await,
         (Group::Schedule, _) => schedule::measure(target, arguments.nodes, arguments.pods).await,

@@ -39,6 +39,7 @@ impl Template {
     pub fn of_stored(mut object: Value) -> Self {
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("resourceVersion");
+            metadata.remove("uid");
             metadata.remove("managedFields");
             if !metadata.get("annotations").is_some_and(Value::is_object) {
                 metadata.insert("annotations".into(), json!({}));
@@ -46,6 +47,17 @@ impl Template {
             metadata["annotations"][CHANGE_ANNOTATION] = json!(CHANGE);
         }
         Self { name: Vec::new(), ..Self::new(&object) }
+    }
+
+    /// The same for another object; both names have the same length.
+    pub fn renamed(&self, old: &str, new: &str) -> Self {
+        let mut bytes = self.bytes.clone();
+        for start in 0..bytes.len().saturating_sub(old.len()) {
+            if bytes[start..].starts_with(old.as_bytes()) {
+                bytes[start..start + new.len()].copy_from_slice(new.as_bytes());
+            }
+        }
+        Self { bytes, ..self.clone() }
     }
 
     /// The body of object `number` with `change` in it.

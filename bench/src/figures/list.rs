@@ -8,7 +8,7 @@ use http::Method;
 use http_body_util::BodyExt;
 use tokio::time::sleep;
 
-use crate::client::{Connection, drain};
+use crate::client::{Connection, JSON, Media};
 use crate::figures::{median, mib};
 use crate::lines::find;
 use crate::load::{Call, Limit, closed_loop};
@@ -38,8 +38,7 @@ async fn on(bed: &Bed, count: usize) -> Result<Vec<Figure>> {
     let path = bed.path("pods");
     let mut figures = Vec::new();
 
-    let json = "application/json";
-    let (figure, size) = timed(bed, "list, whole", async || whole(&mut connection, &path, json).await).await?;
+    let (figure, size) = timed(bed, "list, whole", async || whole(&mut connection, &path, JSON).await).await?;
     let mut lists = vec![figure];
     lists.push(timed(bed, "list, 500 a page", async || paged(&mut connection, &path).await).await?.0);
     let listed = bed.processes.resident().unwrap_or(0.0);
@@ -59,7 +58,7 @@ async fn on(bed: &Bed, count: usize) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-async fn fill(bed: &Bed, count: usize) -> Result<()> {
+pub async fn fill(bed: &Bed, count: usize) -> Result<()> {
     let (template, path) = (pod("nobody"), bed.path("pods"));
     let limit = Limit { time: Duration::from_secs(60), requests: count.div_ceil(WRITERS) };
     closed_loop(bed, WRITERS, limit, |client| {
@@ -68,6 +67,7 @@ async fn fill(bed: &Bed, count: usize) -> Result<()> {
             method: Method::POST,
             path: path.clone(),
             body: template.body((client * limit.requests + n) as u64, 0),
+            ..Call::default()
         }
     })
     .await?;
@@ -75,7 +75,7 @@ async fn fill(bed: &Bed, count: usize) -> Result<()> {
 }
 
 /// Runs a list some times: its throughput at the median, and its size in bytes.
-async fn timed(bed: &Bed, name: &str, mut list: impl AsyncFnMut() -> Result<usize>) -> Result<(Figure, f64)> {
+pub async fn timed(bed: &Bed, name: &str, mut list: impl AsyncFnMut() -> Result<usize>) -> Result<(Figure, f64)> {
     let mut size = list().await? as f64;
     let (mut times, before) = (Vec::new(), bed.processes.usage());
     for _ in 0..RUNS {
@@ -92,9 +92,8 @@ async fn timed(bed: &Bed, name: &str, mut list: impl AsyncFnMut() -> Result<usiz
     Ok((Figure::higher(name, size / time / 1e6, "MB/s").with(details), size))
 }
 
-async fn whole(connection: &mut Connection, path: &str, accept: &'static str) -> Result<usize> {
-    let response = connection.send_accepting(Method::GET, path, Bytes::new(), accept).await?;
-    drain(&Method::GET, path, response).await
+pub async fn whole(connection: &mut Connection, path: &str, accept: &'static str) -> Result<usize> {
+    connection.call_as(Method::GET, path, Bytes::new(), Media::accepting(accept)).await
 }
 
 async fn paged(connection: &mut Connection, path: &str) -> Result<usize> {

@@ -1,5 +1,6 @@
 //! The figures, a file for each group that shares a server.
 
+pub mod formats;
 pub mod idle;
 pub mod list;
 pub mod requests;

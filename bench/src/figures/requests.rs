@@ -55,7 +55,12 @@ async fn one_round(
 
     let creates = closed_loop(bed, clients, LIMIT, |client| {
         let (path, template) = (collection.clone(), template.clone());
-        move |n| Call { method: Method::POST, path: path.clone(), body: template.body(number(client, n), 0) }
+        move |n| Call {
+            method: Method::POST,
+            path: path.clone(),
+            body: template.body(number(client, n), 0),
+            ..Call::default()
+        }
     })
     .await?;
 
@@ -64,7 +69,7 @@ async fn one_round(
         // A stride that is prime to most counts reads them in no order of creation.
         move |n| {
             let path = format!("{path}/{}", name(number(client, n.wrapping_mul(7919) % count)));
-            Call { method: Method::GET, path, body: Bytes::new() }
+            Call { method: Method::GET, path, body: Bytes::new(), ..Call::default() }
         }
     })
     .await?;
@@ -75,7 +80,7 @@ async fn one_round(
         move |n| {
             let which = n % bodies.len();
             let path = format!("{path}/{}", name(number(client, which)));
-            Call { method: Method::PUT, path, body: bodies[which].body(0, n as u64 + 1) }
+            Call { method: Method::PUT, path, body: bodies[which].body(0, n as u64 + 1), ..Call::default() }
         }
     })
     .await?;

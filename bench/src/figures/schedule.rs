@@ -68,6 +68,7 @@ async fn on(bed: &Bed, nodes: usize, pods: usize) -> Result<Vec<Figure>> {
             method: Method::POST,
             path: path.clone(),
             body: template.body((client * limit.requests + n) as u64, 0),
+            ..Call::default()
         }
     })
     .await?;

@@ -67,7 +67,12 @@ async fn filtered(bed: &Bed) -> Result<Figure> {
     let update = async |round: u64| {
         closed_loop(bed, WRITERS, limit, |client| {
             let (path, body) = (format!("{path}/{}", name(client as u64)), bodies[client].clone());
-            move |n| Call { method: Method::PUT, path: path.clone(), body: body.body(0, round + n as u64) }
+            move |n| Call {
+                method: Method::PUT,
+                path: path.clone(),
+                body: body.body(0, round + n as u64),
+                ..Call::default()
+            }
         })
         .await
     };
@@ -102,7 +107,7 @@ async fn open_shared(
     Ok(open)
 }
 
-async fn watch_path(bed: &Bed) -> Result<String> {
+pub async fn watch_path(bed: &Bed) -> Result<String> {
     let path = bed.path("configmaps");
     let list = bed.endpoint.json(Method::GET, &format!("{path}?limit=1"), &Value::Null).await?;
     let version = list["metadata"]["resourceVersion"].as_str().context("a list without resourceVersion")?;
@@ -144,7 +149,12 @@ async fn deliver(bed: &Bed, watchers: usize, changes: usize) -> Result<Vec<Figur
         let (path, template) = (format!("{}/{}", bed.path("configmaps"), name(client as u64)), template.clone());
         // Another change than any earlier round's, or the write would be none.
         let base = watchers * 1_000_000;
-        move |n| Call { method: Method::PUT, path: path.clone(), body: template.body(client as u64, (base + n) as u64) }
+        move |n| Call {
+            method: Method::PUT,
+            path: path.clone(),
+            body: template.body(client as u64, (base + n) as u64),
+            ..Call::default()
+        }
     })
     .await?;
     let results = try_join_all(tasks).await?.into_iter().collect::<Result<Vec<_>>>()?;
