@@ -182,6 +182,12 @@ impl<'a> Context<'a> {
         self.kubectl_tries_with_env(line, &[])
     }
 
+    /// The same with a text on its standard input.
+    pub fn kubectl_tries_and_reads(&self, line: &str, input: &str) -> Result<(bool, String)> {
+        let output = self.output(line, input, &[])?;
+        Ok((output.status.success(), text(&output.stdout) + &text(&output.stderr)))
+    }
+
     pub fn kubectl_tries_with_env(&self, line: &str, variables: &[(&str, &str)]) -> Result<(bool, String)> {
         let output = self.output(line, "", variables)?;
         Ok((output.status.success(), text(&output.stdout) + &text(&output.stderr)))

@@ -27,6 +27,7 @@ pub fn all(differential: &Path) -> anyhow::Result<Vec<Case>> {
         walk::workloads::CASES,
         walk::network::CASES,
         walk::objects::CASES,
+        walk::apply::CASES,
         walk::namespaces::CASES,
         walk::access::CASES,
         walk::nodes::CASES,

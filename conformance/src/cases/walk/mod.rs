@@ -1,6 +1,7 @@
 //! A newcomer's walk with kubectl.
 
 pub mod access;
+pub mod apply;
 pub mod discovery;
 pub mod namespaces;
 pub mod network;
