@@ -23,6 +23,8 @@ pub struct Parts {
     pub code: u16,
     pub reason: &'static str,
     pub message: String,
+    /// Whether the details are there though all of them are empty: what answers without knowing of an object does so.
+    pub bare_details: bool,
     /// Details; the object is left out when all of it is empty.
     pub name: String,
     pub group: String,
@@ -86,7 +88,18 @@ impl ApiError {
 
     /// 404 for a path or resource that this server does not have.
     pub fn no_such_resource() -> ApiError {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
+        Self::new(404, "NotFound", "the server could not find the requested resource").with_bare_details()
+    }
+
+    /// 405 for a verb that a path does not have.
+    pub fn no_such_method() -> ApiError {
+        let message = "the server does not allow this method on the requested resource";
+        Self::new(405, "MethodNotAllowed", message).with_bare_details()
+    }
+
+    fn with_bare_details(mut self) -> ApiError {
+        self.bare_details = true;
+        self
     }
 
     pub fn already_exists(kind: &Kind, name: &str) -> ApiError {
@@ -95,8 +108,13 @@ impl ApiError {
     }
 
     pub fn conflict(kind: &Kind, name: &str, why: impl std::fmt::Display) -> ApiError {
-        let message = format!("Operation cannot be fulfilled on {} {}: {why}", kind.qualified_resource(), quote(name));
-        Self::new(409, "Conflict", message).about(kind.group, kind.resource, name)
+        Self::conflict_in(kind.group, kind.resource, name, why)
+    }
+
+    /// As [`ApiError::conflict`], where the answer names a kind instead of a resource.
+    pub fn conflict_in(group: &str, what: &str, name: &str, why: impl std::fmt::Display) -> ApiError {
+        let message = format!("Operation cannot be fulfilled on {} {}: {why}", qualified(what, group), quote(name));
+        Self::new(409, "Conflict", message).about(group, what, name)
     }
 
     /// The optimistic-concurrency conflict.
@@ -222,7 +240,7 @@ impl ApiError {
         if !self.continue_token.is_empty() {
             status["metadata"]["continue"] = self.continue_token.as_str().into();
         }
-        if !details.is_empty() {
+        if !details.is_empty() || self.bare_details {
             status["details"] = Value::Object(details);
         }
         status

@@ -3,8 +3,11 @@
 use crate::route::Query;
 use api::Value;
 use api::document;
-use api::field::Errors;
+use api::field::{Errors, quote};
+use api::selector::{FieldSelector, Selector};
 use api::status::ApiError;
+use std::num::IntErrorKind;
+use storage::Revision;
 
 /// How a list's resource version is to be understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,85 +18,131 @@ pub enum Match {
 
 #[derive(Debug, Default, Clone)]
 pub struct ListOptions {
-    pub label_selector: String,
-    pub field_selector: String,
+    pub labels: Option<Selector>,
+    pub fields: FieldSelector,
     /// Zero for no limit.
     pub limit: usize,
     pub continue_token: String,
-    pub resource_version: Option<u64>,
+    /// As it was sent: which of its values are wrong depends on what is done with it. See [`revision`].
+    pub resource_version: String,
     pub version_match: Option<Match>,
-    pub timeout_seconds: Option<u64>,
+    pub timeout_seconds: Option<i64>,
     pub allow_watch_bookmarks: bool,
     pub send_initial_events: Option<bool>,
 }
 
 impl ListOptions {
+    /// From the query of a list, a watch (`watch`) or a deletion of a collection.
     pub fn parse(query: &Query, watch: bool) -> Result<ListOptions, ApiError> {
-        let text = |key: &str| query.get(key).unwrap_or_default().to_owned();
-        let number = |key: &str| match query.get(key).filter(|v| !v.is_empty()) {
-            None => Ok(None),
-            Some(value) => value.parse::<u64>().map(Some).map_err(|_| {
-                ApiError::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", api::field::quote(value)))
-            }),
-        };
-        let resource_version = match query.get("resourceVersion").filter(|v| !v.is_empty()) {
-            None => None,
-            Some(value) => Some(value.parse::<u64>().map_err(|_| {
-                let mut errors = Errors::new();
-                let why = format!("strconv.ParseUint: parsing {}: invalid syntax", api::field::quote(value));
-                errors.invalid("resourceVersion", value, why);
-                ApiError::bad_request(format!("invalid resource version {}: {}", api::field::quote(value), errors.0[0]))
-            })?),
+        let text = |key: &str| query.get(key).unwrap_or_default();
+        let timeout_seconds = integer(query, "timeoutSeconds")?;
+        // A limit below zero is none.
+        let limit = integer(query, "limit")?.and_then(|limit| usize::try_from(limit).ok());
+        let labels = match text("labelSelector") {
+            "" => None,
+            selector => Some(Selector::parse(selector).map_err(ApiError::bad_request)?),
         };
         let mut options = ListOptions {
-            label_selector: text("labelSelector"),
-            field_selector: text("fieldSelector"),
-            limit: number("limit")?.unwrap_or(0) as usize,
-            continue_token: text("continue"),
-            resource_version,
+            labels,
+            fields: FieldSelector::parse(text("fieldSelector")).map_err(ApiError::bad_request)?,
+            limit: limit.unwrap_or(0),
+            continue_token: text("continue").to_owned(),
+            resource_version: text("resourceVersion").to_owned(),
             version_match: None,
-            timeout_seconds: number("timeoutSeconds")?,
+            timeout_seconds,
             allow_watch_bookmarks: query.flag("allowWatchBookmarks"),
             send_initial_events: query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents")),
         };
-        options.set_match(query.get("resourceVersionMatch").unwrap_or_default(), watch)?;
-        Ok(options)
+        let mut errors = Errors::new();
+        let wanted = text("resourceVersionMatch");
+        options.version_match = match wanted {
+            "Exact" => Some(Match::Exact),
+            "NotOlderThan" => Some(Match::NotOlderThan),
+            _ => None,
+        };
+        match watch {
+            true => options.validate_watch(wanted, &mut errors),
+            false => options.validate_list(wanted, &mut errors),
+        }
+        if errors.is_empty() { Ok(options) } else { Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
     }
 
-    /// `resourceVersionMatch` and what it may be combined with, as `ValidateListOptions` has it.
-    fn set_match(&mut self, text: &str, watch: bool) -> Result<(), ApiError> {
-        let mut errors = Errors::new();
-        const FIELD: &str = "resourceVersionMatch";
-        match (text, watch) {
-            ("", true) if self.send_initial_events.is_some() => {
-                errors.forbidden(FIELD, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+    /// What may be combined in a list, as `ValidateListOptions` has it.
+    fn validate_list(&self, wanted: &str, errors: &mut Errors) {
+        if !wanted.is_empty() {
+            if self.resource_version.is_empty() {
+                errors.forbidden(MATCH, "resourceVersionMatch is forbidden unless resourceVersion is provided");
             }
-            ("", _) => {}
-            (_, true) if self.send_initial_events.is_none() => {
-                errors.forbidden(
-                    FIELD,
-                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-                );
+            if !self.continue_token.is_empty() {
+                errors.forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided");
             }
-            ("NotOlderThan", true) => self.version_match = Some(Match::NotOlderThan),
-            (other, true) => errors.not_supported(FIELD, other, &["NotOlderThan"]),
-            (_, false) if self.resource_version.is_none() => {
-                errors.forbidden(FIELD, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+            if self.version_match.is_none() {
+                errors.not_supported(MATCH, wanted, &["Exact", "NotOlderThan", ""]);
             }
-            (_, false) if !self.continue_token.is_empty() => {
-                errors.forbidden(FIELD, "resourceVersionMatch is forbidden when continue is provided");
+            if self.version_match == Some(Match::Exact) && self.resource_version == "0" {
+                errors.forbidden(MATCH, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
             }
-            ("Exact", false) if self.resource_version == Some(0) => {
-                errors.forbidden(FIELD, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
-            }
-            ("Exact", false) => self.version_match = Some(Match::Exact),
-            ("NotOlderThan", false) => self.version_match = Some(Match::NotOlderThan),
-            (other, false) => errors.not_supported(FIELD, other, &["Exact", "NotOlderThan", ""]),
         }
-        if !watch && self.send_initial_events.is_some() {
+        if self.send_initial_events.is_some() {
             errors.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
         }
-        if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
+    }
+
+    /// The same for a watch.
+    fn validate_watch(&mut self, wanted: &str, errors: &mut Errors) {
+        let begins_with_state = matches!(self.resource_version.as_str(), "" | "0");
+        if self.send_initial_events.is_none() && wanted.is_empty() && begins_with_state {
+            self.send_initial_events = Some(true);
+            self.version_match = Some(Match::NotOlderThan);
+            return;
+        }
+        let not_older = self.version_match == Some(Match::NotOlderThan);
+        if self.send_initial_events.is_some() && !not_older {
+            errors.forbidden(MATCH, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+        }
+        if wanted.is_empty() {
+            return;
+        }
+        if self.send_initial_events.is_none() {
+            errors.forbidden(MATCH, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+        }
+        if !not_older {
+            errors.not_supported(MATCH, wanted, &["NotOlderThan"]);
+        }
+        if !self.continue_token.is_empty() {
+            errors.forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided");
+        }
+    }
+}
+
+const MATCH: &str = "resourceVersionMatch";
+
+/// A resource version as a revision of the store; empty and `0` are any, which is 0.
+pub fn revision(text: &str) -> Result<Revision, Errors> {
+    let wrong = |why: &str| {
+        let mut errors = Errors::new();
+        errors.invalid("resourceVersion", text, format!("strconv.ParseUint: parsing {}: {why}", quote(text)));
+        errors
+    };
+    match text {
+        "" => Ok(0),
+        _ if text.starts_with('+') => Err(wrong("invalid syntax")),
+        _ => text.parse().map_err(|why| wrong(go_reason(&why))),
+    }
+}
+
+/// A whole number in the query; an empty one is none.
+fn integer(query: &Query, key: &str) -> Result<Option<i64>, ApiError> {
+    let Some(text) = query.get(key) else { return Ok(None) };
+    text.parse()
+        .map(Some)
+        .map_err(|why| ApiError::bad_request(format!("strconv.ParseInt: parsing {}: {}", quote(text), go_reason(&why))))
+}
+
+fn go_reason(why: &std::num::ParseIntError) -> &'static str {
+    match why.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
     }
 }
 
@@ -170,18 +219,14 @@ impl DeleteOptions {
 
     /// From the query, when there is no body.
     pub fn from_query(query: &Query) -> Result<DeleteOptions, ApiError> {
-        let grace_period_seconds = match query.get("gracePeriodSeconds").filter(|v| !v.is_empty()) {
-            None => None,
-            Some(value) => Some(value.parse().map_err(|_| {
-                ApiError::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", api::field::quote(value)))
-            })?),
-        };
+        let text = |key| query.get(key).map(str::to_owned);
         let options = DeleteOptions {
-            grace_period_seconds,
+            grace_period_seconds: integer(query, "gracePeriodSeconds")?,
+            uid: text("uid").filter(|uid| !uid.is_empty()),
+            resource_version: text("resourceVersion").filter(|version| !version.is_empty()),
             orphan_dependents: query.get("orphanDependents").map(|_| query.flag("orphanDependents")),
-            propagation_policy: query.get("propagationPolicy").filter(|v| !v.is_empty()).map(str::to_owned),
+            propagation_policy: text("propagationPolicy"),
             dry_run: dry_run(query.all("dryRun"), "DeleteOptions")?,
-            ..DeleteOptions::default()
         };
         options.validate()
     }

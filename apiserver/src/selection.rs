@@ -8,7 +8,7 @@ use api::{Value, document};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use storage::Entry;
+use storage::{Entry, Interest};
 
 const METADATA_FIELDS: &str = "\"metadata.name\", \"metadata.namespace\"";
 
@@ -23,13 +23,9 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Parses the selectors and checks that the kind has the fields.
+    /// Takes the selectors of a request and checks that the kind has the fields.
     pub fn new(resource: &Resource, options: &ListOptions) -> Result<Selection, ApiError> {
-        let labels = match options.label_selector.as_str() {
-            "" => None,
-            text => Some(Selector::parse(text).map_err(ApiError::bad_request)?),
-        };
-        let fields = FieldSelector::parse(&options.field_selector).map_err(ApiError::bad_request)?;
+        let (labels, fields) = (options.labels.clone(), options.fields.clone());
         for term in &fields.terms {
             let field = term.path.as_str();
             let known = field == "metadata.name"
@@ -64,6 +60,15 @@ impl Selection {
             (true, "") => Some(resource.key(equal("metadata.namespace")?, name)),
             (true, namespace) => Some(resource.key(namespace, name)),
         }
+    }
+
+    /// Which changes below the namespace's prefix can be for a watcher with these selectors.
+    pub fn interest(&self, resource: &Resource, namespace: &str) -> Interest {
+        if let Some(key) = self.only_key(resource, namespace) {
+            return Interest::Key(key.into());
+        }
+        let tagged = resource.rules.watch_index().and_then(|(field, tag)| Some((tag, self.fields.exact_value(field)?)));
+        tagged.map_or(Interest::All, |(tag, value)| Interest::Tagged(tag, value.to_owned()))
     }
 
     pub fn matches(&self, resource: &Resource, entry: &Entry) -> bool {

@@ -39,10 +39,10 @@ pub async fn serve(
         _ => false,
     };
     if misplaced || !resource.kind.has_verb(route.verb) {
-        return Err(method_not_allowed());
+        return Err(ApiError::no_such_method());
     }
     let answer = match route.verb {
-        "get" => get(server, resource, &incoming),
+        "get" => get(server, resource, &incoming).await,
         "list" => list(server, resource, &incoming).await,
         "watch" => watch(server, resource, &incoming).await,
         "create" => create(server, resource, &incoming).await,
@@ -71,7 +71,7 @@ fn check_scope(resource: &Resource, incoming: &Incoming) -> Result<(), ApiError>
         (false, true) => Err(ApiError::no_such_resource()),
         (true, false) if named && route.verb != "deletecollection" => Err(ApiError::no_such_resource()),
         (true, false) if matches!(route.verb, "create" | "deletecollection") && !is_review(resource) => {
-            Err(method_not_allowed())
+            Err(ApiError::no_such_method())
         }
         _ => Ok(()),
     }
@@ -113,9 +113,14 @@ pub fn reply(code: u16, call: &Call<'_>, object: Object, output: Output) -> Resp
     response
 }
 
-pub fn get(server: &ApiServer, resource: &'static Resource, incoming: &Incoming) -> Result<Response<Body>, ApiError> {
+pub async fn get(
+    server: &ApiServer,
+    resource: &'static Resource,
+    incoming: &Incoming,
+) -> Result<Response<Body>, ApiError> {
     let output = wanted(incoming)?;
     let call = call(server, resource, incoming, "GetOptions")?;
+    server.at_least(incoming.query.get("resourceVersion").unwrap_or_default()).await?;
     let object = server.read(&call)?;
     Ok(reply(200, &call, object, output))
 }
@@ -140,14 +145,14 @@ async fn watch(
     if output.format != Format::Json {
         return Err(ApiError::not_acceptable("application/json, application/json;stream=watch"));
     }
-    let mut options = ListOptions::parse(&incoming.query, true)?;
+    // The old paths are watches without a flag.
+    let mut options = ListOptions::parse(&incoming.query, incoming.query.flag("watch"))?;
     let name = &incoming.route.name;
     if !name.is_empty() {
         // The request was authorized for this name alone.
-        let selector = FieldSelector::parse(&options.field_selector).map_err(ApiError::bad_request)?;
-        if selector.is_everything() {
-            options.field_selector = format!("metadata.name={name}");
-        } else if selector.exact_value("metadata.name") != Some(name) {
+        if options.fields.is_everything() {
+            options.fields = FieldSelector::equal("metadata.name", name);
+        } else if options.fields.exact_value("metadata.name") != Some(name) {
             return Err(ApiError::bad_request("fieldSelector metadata.name doesn't match requested name"));
         }
     }
@@ -304,9 +309,4 @@ async fn delete_collection(
     let reply = server.list(&call, &list).await?;
     server.delete_collection(&call, &reply.entries, &options).await?;
     Ok(response::list(reply, output))
-}
-
-/// 405 for a verb that the resource does not have.
-pub fn method_not_allowed() -> ApiError {
-    ApiError::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
 }

@@ -11,6 +11,7 @@
 //! - once durability is lost the store accepts no more changes and says why, while reads go on.
 
 mod expiry;
+mod interest;
 pub mod log;
 mod memory;
 mod ring;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use interest::{Interest, Tag};
 pub use log::{LogOptions, OpenError};
 pub use watch::Watch;
 
@@ -235,12 +237,20 @@ pub struct Event {
     pub previous: Option<Arc<Entry>>,
     /// Encoded forms of this event, shared by all who watch it.
     pub frames: Frames,
+    tags: OnceLock<(String, String)>,
 }
 
 impl Event {
     /// See [`Frames::frame`].
     pub fn frame(&self, slot: usize, make: impl FnOnce() -> Bytes) -> Bytes {
         self.frames.frame(slot, make)
+    }
+
+    /// The tags after and before the change; empty where there is no entry.
+    fn tags(&self, tag: Tag) -> (&str, &str) {
+        let of = |entry: &Option<Arc<Entry>>| entry.as_deref().map(tag).unwrap_or_default();
+        let (now, before) = self.tags.get_or_init(|| (of(&self.entry), of(&self.previous)));
+        (now, before)
     }
 }
 
@@ -333,7 +343,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Follows the changes after revision `after` of keys that start with `prefix`. [`Error::Compacted`] if the history
     /// retained begins later.
-    fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Error>;
+    fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Error> {
+        self.watch_for(prefix, Interest::All, after)
+    }
+
+    /// As [`Store::watch`], of the changes that are of interest only: the others do not wake the watcher.
+    fn watch_for(&self, prefix: &str, interest: Interest, after: Revision) -> Result<Watch, Error>;
 
     /// The latest acknowledged revision.
     fn revision(&self) -> Revision;

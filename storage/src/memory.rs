@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::log::Journal;
 use crate::state::State;
-use crate::{Commit, Committed, Entry, Error, Range, RangeResult, Revision, Stats, Store, Watch, expiry};
+use crate::{Commit, Committed, Entry, Error, Interest, Range, RangeResult, Revision, Stats, Store, Watch, expiry};
 
 /// A store that answers from memory. With a journal, changes become visible once they are on disk.
 pub(crate) struct Memory {
@@ -62,8 +62,8 @@ impl Store for Memory {
         }
     }
 
-    fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Error> {
-        self.state.watch(prefix, after)
+    fn watch_for(&self, prefix: &str, interest: Interest, after: Revision) -> Result<Watch, Error> {
+        self.state.watch(prefix, interest, after)
     }
 
     fn revision(&self) -> Revision {

@@ -3,27 +3,54 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+use crate::interest::{Index, Interest, Waiter};
 use crate::{Entry, Event, Limits, Revision};
 
 /// The changes of one resource and the signal for those who wait for more.
 pub(crate) struct Ring {
     pub(crate) history: RwLock<History>,
+    /// For those whom every change wakes.
     signal: watch::Sender<()>,
+    /// Those whom only some do. Locked after the history.
+    waiting: Mutex<Index>,
 }
 
 impl Ring {
     /// An empty history of everything after `floor`.
     pub(crate) fn new(floor: Revision) -> Arc<Ring> {
         let history = History { events: VecDeque::new(), first: 0, floor, bytes: 0 };
-        Arc::new(Ring { history: RwLock::new(history), signal: watch::Sender::new(()) })
+        Arc::new(Ring { history: RwLock::new(history), signal: watch::Sender::new(()), waiting: Mutex::default() })
     }
 
-    /// Wakes all watchers.
+    /// Adds a change; [`Ring::wake`] is to follow.
+    pub(crate) fn push(&self, event: Arc<Event>, limits: &Limits) {
+        let mut history = self.history.write();
+        self.waiting.lock().mark(&event, history.end());
+        history.push(event, limits);
+    }
+
+    /// Wakes those whom the changes since the last time are for.
     pub(crate) fn wake(&self) {
         self.signal.send_replace(());
+        self.waiting.lock().wake();
+    }
+
+    /// Wakes everybody, for there will be no more changes.
+    pub(crate) fn close(&self) {
+        self.signal.send_replace(());
+        self.waiting.lock().wake_all();
+    }
+
+    /// Lets a watcher wait for what is of interest to it, where not every change is.
+    pub(crate) fn wait(&self, prefix: &str, interest: &Interest, position: u64) -> Option<Arc<Waiter>> {
+        self.waiting.lock().add(prefix, interest, position)
+    }
+
+    pub(crate) fn leave(&self, waiter: &Arc<Waiter>) {
+        self.waiting.lock().remove(waiter);
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
@@ -42,7 +69,12 @@ pub(crate) struct History {
 }
 
 impl History {
-    pub(crate) fn push(&mut self, event: Arc<Event>, limits: &Limits) {
+    /// The position of the next change.
+    fn end(&self) -> u64 {
+        self.first + self.events.len() as u64
+    }
+
+    fn push(&mut self, event: Arc<Event>, limits: &Limits) {
         self.bytes += cost(&event);
         self.events.push_back(event);
         // The newest stays whatever it weighs, so that one who keeps up is never thrown out.

@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 use tokio::sync::{Notify, watch};
 
+use crate::interest::Interest;
 use crate::ring::Ring;
 use crate::shard::{Shard, shard_of, successor};
 use crate::watch::Source;
@@ -180,8 +181,8 @@ impl State {
             self.deadline.notify_one();
         }
         let (key, frames) = (entry.key.clone(), Frames::default());
-        let event = Event { revision, key, entry: result, previous: previous.clone(), frames };
-        ring.history.write().push(Arc::new(event), &self.limits);
+        let event = Event { revision, key, entry: result, previous: previous.clone(), frames, tags: OnceLock::new() };
+        ring.push(Arc::new(event), &self.limits);
         (Committed { entry, previous, revision }, ring)
     }
 
@@ -225,20 +226,24 @@ impl State {
         shards.map(|shard| if &*shard.name == prefix { shard.entries.len() } else { shard.count(bounds) }).sum()
     }
 
-    pub(crate) fn watch(self: &Arc<State>, prefix: &str, after: Revision) -> Result<Watch, Error> {
+    pub(crate) fn watch(self: &Arc<State>, prefix: &str, interest: Interest, after: Revision) -> Result<Watch, Error> {
         let (name, complete) = shard_of(prefix);
         if !complete {
             self.first_after(prefix, after)?;
             let source = Source::Many { signal: self.published.subscribe() };
-            return Ok(Watch::new(self.clone(), prefix, source, after));
+            return Ok(Watch::new(self.clone(), prefix, interest, source, after));
         }
         let known = self.visible.read().find(name).map(|shard| shard.ring.clone());
         let ring = known.unwrap_or_else(|| self.visible.write().shard(prefix).ring.clone());
         let history = ring.history.read();
         let position = history.position(after).ok_or(Error::Compacted { oldest: history.floor() })?;
+        let waiter = ring.wait(prefix, &interest, position);
         drop(history);
-        let source = Source::One { signal: ring.subscribe(), ring, position };
-        Ok(Watch::new(self.clone(), prefix, source, after))
+        let source = match waiter {
+            Some(waiter) => Source::Some { ring, waiter },
+            None => Source::One { signal: ring.subscribe(), ring, position },
+        };
+        Ok(Watch::new(self.clone(), prefix, interest, source, after))
     }
 
     /// The first change after `after` under a prefix that spans resources.
@@ -294,7 +299,7 @@ impl State {
     /// Ends the watches.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        self.visible.read().shards.iter().for_each(|shard| shard.ring.wake());
+        self.visible.read().shards.iter().for_each(|shard| shard.ring.close());
         self.published.send_modify(|_| ());
         self.deadline.notify_one();
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch::Receiver;
 
+use crate::interest::{Interest, Waiter};
 use crate::ring::Ring;
 use crate::state::State;
 use crate::{Error, Event, Revision};
@@ -13,6 +14,7 @@ use crate::{Error, Event, Revision};
 pub struct Watch {
     state: Arc<State>,
     prefix: Arc<str>,
+    interest: Interest,
     source: Source,
     /// Every change of the prefix up to this revision has been returned.
     seen: Revision,
@@ -22,13 +24,15 @@ pub struct Watch {
 pub(crate) enum Source {
     /// The prefix lies within one resource.
     One { ring: Arc<Ring>, position: u64, signal: Receiver<()> },
+    /// As `One`, for some of its changes only.
+    Some { ring: Arc<Ring>, waiter: Arc<Waiter> },
     /// It spans several, some of which may not exist yet.
     Many { signal: Receiver<Revision> },
 }
 
 impl Watch {
-    pub(crate) fn new(state: Arc<State>, prefix: &str, source: Source, after: Revision) -> Watch {
-        Watch { state, prefix: prefix.into(), source, seen: after }
+    pub(crate) fn new(state: Arc<State>, prefix: &str, interest: Interest, source: Source, after: Revision) -> Watch {
+        Watch { state, prefix: prefix.into(), interest, source, seen: after }
     }
 
     /// The next change of the prefix, in revision order; waits for one. [`Error::Compacted`] if it is no longer retained,
@@ -44,6 +48,10 @@ impl Watch {
             }
             // At once if there was a change since the last wait, so that none is missed between looking and waiting.
             let woken = match &mut self.source {
+                Source::Some { waiter, .. } => {
+                    waiter.woken().await;
+                    continue;
+                }
                 Source::One { signal, .. } => signal.changed().await,
                 Source::Many { signal } => signal.changed().await,
             };
@@ -53,23 +61,31 @@ impl Watch {
 
     /// The next change if there is one already.
     pub fn try_next(&mut self) -> Result<Option<Arc<Event>>, Error> {
+        let (prefix, interest, seen) = (&*self.prefix, &self.interest, self.seen);
+        let wanted = |event: &Event| is_wanted(event, prefix, interest, seen);
         let event = match &mut self.source {
             Source::One { ring, position, .. } => {
                 let history = ring.history.read();
                 let Some(events) = history.from(*position) else {
                     return Err(Error::Compacted { oldest: history.floor() });
                 };
-                let mut found = None;
-                for event in events {
-                    *position += 1;
-                    if event.revision > self.seen && event.key.starts_with(&*self.prefix) {
-                        found = Some(event.clone());
-                        break;
-                    }
+                let mut events = events.inspect(|_| *position += 1);
+                events.find(|event| wanted(event)).cloned()
+            }
+            Source::Some { ring, waiter } => {
+                let history = ring.history.read();
+                let Some(mut position) = waiter.take() else { return Ok(None) };
+                let Some(events) = history.from(position) else {
+                    waiter.leave(position);
+                    return Err(Error::Compacted { oldest: history.floor() });
+                };
+                let found = events.inspect(|_| position += 1).find(|event| wanted(event)).cloned();
+                if found.is_some() {
+                    waiter.leave(position);
                 }
                 found
             }
-            Source::Many { .. } => self.state.first_after(&self.prefix, self.seen)?,
+            Source::Many { .. } => self.state.first_after(prefix, seen)?,
         };
         if let Some(event) = &event {
             self.seen = event.revision;
@@ -82,14 +98,29 @@ impl Watch {
     pub fn progress(&self) -> Revision {
         // The revision first: the history then holds at least everything up to it.
         let revision = self.state.revision();
+        let wanted = |event: &Event| is_wanted(event, &self.prefix, &self.interest, self.seen);
         let pending = match &self.source {
-            Source::One { ring, position, .. } => {
-                let history = ring.history.read();
-                let matches = |event: &&Arc<Event>| event.revision > self.seen && event.key.starts_with(&*self.prefix);
-                history.from(*position).is_none_or(|mut events| events.any(|event| matches(&event)))
-            }
+            Source::One { ring, position, .. } => is_pending(ring, *position, wanted),
+            Source::Some { ring, waiter } => waiter.position().is_some_and(|at| is_pending(ring, at, wanted)),
             Source::Many { .. } => !matches!(self.state.first_after(&self.prefix, self.seen), Ok(None)),
         };
         if pending { self.seen } else { self.seen.max(revision) }
+    }
+}
+
+/// Whether there is a change from `position` on that is wanted, or there may have been.
+fn is_pending(ring: &Ring, position: u64, wanted: impl Fn(&Event) -> bool) -> bool {
+    ring.history.read().from(position).is_none_or(|mut events| events.any(|event| wanted(event)))
+}
+
+fn is_wanted(event: &Event, prefix: &str, interest: &Interest, seen: Revision) -> bool {
+    event.revision > seen && event.key.starts_with(prefix) && interest.includes(event)
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Source::Some { ring, waiter } = &self.source {
+            ring.leave(waiter);
+        }
     }
 }

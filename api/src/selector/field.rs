@@ -38,6 +38,11 @@ impl FieldSelector {
         Ok(FieldSelector { terms: terms.collect::<Result<_, String>>()? })
     }
 
+    /// Selects what has this value.
+    pub fn equal(path: &str, value: &str) -> FieldSelector {
+        FieldSelector { terms: vec![FieldTerm { path: path.to_owned(), equal: true, value: value.to_owned() }] }
+    }
+
     pub fn is_everything(&self) -> bool {
         self.terms.is_empty()
     }

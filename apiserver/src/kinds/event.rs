@@ -88,6 +88,10 @@ impl Rules for Event {
         true
     }
 
+    fn has_dependents(&self) -> bool {
+        false
+    }
+
     fn time_to_live(&self) -> Option<u64> {
         Some(TIME_TO_LIVE_SECONDS)
     }
@@ -162,6 +166,10 @@ impl Rules for StrictEvent {
 
     fn allow_create_on_update(&self) -> bool {
         true
+    }
+
+    fn has_dependents(&self) -> bool {
+        false
     }
 
     fn time_to_live(&self) -> Option<u64> {

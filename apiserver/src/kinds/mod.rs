@@ -119,7 +119,7 @@ pub trait Rules: Send + Sync {
 
     /// Messages about a bad name; `prefix` when it is a `generateName`.
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
-        api::names::dns1123_subdomain(if prefix { name.trim_end_matches('-') } else { name })
+        api::names::dns1123_subdomain(&if prefix { api::names::mask_trailing_dash(name) } else { name.to_owned() })
     }
 
     /// Field selectors beyond `metadata.name` and `metadata.namespace`: the labels a client may select by.
@@ -139,6 +139,12 @@ pub trait Rules: Send + Sync {
             Some(Value::Null) | None => String::new(),
             Some(other) => other.to_string(),
         }
+    }
+
+    /// The selectable field by which many watch the kind, each a few of its objects, and how it is read from stored
+    /// bytes: changes wake only those whom they concern.
+    fn watch_index(&self) -> Option<(&'static str, storage::Tag)> {
+        None
     }
 
     /// Whether `metadata.generation` counts changes of the specification.
@@ -183,6 +189,11 @@ pub trait Rules: Send + Sync {
     /// ReplicationController, for their age).
     fn orphans_by_default(&self) -> bool {
         false
+    }
+
+    /// Whether objects can own others, so that a propagation policy has a meaning.
+    fn has_dependents(&self) -> bool {
+        true
     }
 
     /// How long an object lives before the store drops it, in seconds.

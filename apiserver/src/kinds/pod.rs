@@ -115,6 +115,12 @@ fn validate(pod: &Value, errors: &mut Errors) {
     spec::validate_pod_only(spec, &path, errors);
 }
 
+/// The node of a stored pod.
+fn node_of(entry: &storage::Entry) -> String {
+    let pod = document::pick(&entry.value, &["spec.nodeName"]).unwrap_or_default();
+    document::get_str(&pod, "spec.nodeName").to_owned()
+}
+
 impl Rules for Pod {
     fn default(&self, object: &mut Value) {
         defaults::default_pod(object);
@@ -219,6 +225,10 @@ impl Rules for Pod {
             "status.podIPs" => String::new(),
             _ => document::get_str(pod, field).to_owned(),
         }
+    }
+
+    fn watch_index(&self) -> Option<(&'static str, storage::Tag)> {
+        Some(("spec.nodeName", node_of))
     }
 
     fn has_generation(&self) -> bool {

@@ -8,7 +8,7 @@ use api::Value;
 use api::document;
 use api::field::Errors;
 use api::status::ApiError;
-use storage::Expect;
+use storage::{Entry, Expect};
 
 /// How often a generated name that is taken is replaced by another.
 const GENERATED_NAME_TRIES: usize = 8;
@@ -31,13 +31,12 @@ impl ApiServer {
 
     async fn create_once(&self, call: &Call<'_>, mut object: Value) -> Result<Object, ApiError> {
         let resource = call.resource;
-        if !matches!(document::resource_version(&object), "" | "0") {
-            return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
-        }
-        document::metadata_mut(&mut object).remove("resourceVersion");
+        meta::match_namespace(&mut object, resource, call.namespace)?;
+        call.deduplicate_owners(&mut object, false);
         call.track(&mut object, None);
-        meta::fill(&mut object, resource, call.namespace, call.now)?;
+        meta::fill(&mut object, resource, call.now);
         admission::mutate(call, &mut object, None).await?;
+        call.deduplicate_owners(&mut object, true);
         if resource.has_status && !resource.rules.keeps_status_on_create() {
             document::as_map(&mut object).remove("status");
         }
@@ -59,17 +58,36 @@ impl ApiServer {
         let name = document::name(&object);
         let key = resource.key(call.namespace, name);
         if call.dry_run {
-            if self.store.get(&key).map_err(|e| self.store_error(e))?.is_some() {
-                return Err(ApiError::already_exists(resource.kind, name));
-            }
-            return Ok(Object::Built(object));
+            return match self.store.get(&key).map_err(|e| self.store_error(e))? {
+                Some(taken) => Err(self.taken(call, &object, Some(&taken))),
+                None => Ok(Object::Built(object)),
+            };
         }
+        if document::resource_version(&object).parse().is_ok_and(|version: u64| version > 0) {
+            return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
+        }
+        document::metadata_mut(&mut object).remove("resourceVersion");
         match self.commit(call, &key, Expect::Absent, Some(&object)).await? {
             Ok(committed) => {
                 reservation.keep();
                 Ok(Object::Stored(committed.entry))
             }
-            Err(_) => Err(ApiError::already_exists(resource.kind, name)),
+            Err(taken) => Err(self.taken(call, &object, taken.as_deref())),
         }
+    }
+
+    /// The answer to a create of what is there already.
+    fn taken(&self, call: &Call<'_>, object: &Value, taken: Option<&Entry>) -> ApiError {
+        let mut failure = ApiError::already_exists(call.resource.kind, document::name(object));
+        if !document::get_str(object, "metadata.generateName").is_empty() {
+            failure.message.push_str(", the server was not able to generate a unique name for the object");
+            failure.retry_after_seconds = 1;
+        }
+        let read =
+            |entry: &Entry| call.resource.read(&entry.value).is_ok_and(|object| document::is_terminating(&object));
+        if taken.is_some_and(read) {
+            failure.message.insert_str(0, "object is being deleted: ");
+        }
+        failure
     }
 }

@@ -114,7 +114,8 @@ fn check_preconditions(call: &Call<'_>, options: &DeleteOptions, old: &Value) ->
             let why = format!(
                 "the {what} in the precondition ({wanted}) does not match the {what} in record ({actual}). The object might have been {why}"
             );
-            return Err(ApiError::conflict(call.resource.kind, call.name, why));
+            let kind = call.resource.kind;
+            return Err(ApiError::conflict_in(kind.group, kind.kind, call.name, why));
         }
     }
     Ok(())
@@ -185,6 +186,9 @@ fn shorten_grace(object: &mut Value, current: i64, seconds: i64, now: Timestamp)
 
 /// The finalizers that the object has from now on: the propagation policy is kept as one of them.
 fn finalizers(call: &Call<'_>, options: &DeleteOptions, old: &Value) -> Vec<Value> {
+    if !call.resource.rules.has_dependents() {
+        return document::finalizers(old).map(Value::from).collect();
+    }
     let before: Vec<&str> = document::finalizers(old).collect();
     let wanted = match (options.orphan_dependents, options.propagation_policy.as_deref()) {
         (Some(true), _) | (None, Some("Orphan")) => Some(meta::ORPHAN),

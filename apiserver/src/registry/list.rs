@@ -1,7 +1,7 @@
 //! List: ranges of the store, filtered, in pages.
 
 use super::Call;
-use crate::params::{ListOptions, Match};
+use crate::params::{ListOptions, Match, revision};
 use crate::resources::Resource;
 use crate::selection::Selection;
 use crate::server::ApiServer;
@@ -43,25 +43,22 @@ impl ApiServer {
         let resource = call.resource;
         let prefix = resource.scope(call.namespace);
         let selection = Selection::new(resource, options)?;
+        if let Some(key) = selection.only_key(resource, call.namespace) {
+            return self.list_one(resource, options, &selection, &key).await;
+        }
         let (mut at, mut start) = self.position(options, &prefix).await?;
         let mut entries = Vec::new();
-        if let Some(key) = selection.only_key(resource, call.namespace).filter(|_| start.is_none()) {
-            // A range, for object and revision have to be of one moment: clients watch from there.
-            let range = Range { prefix: &key, start_after: None, limit: 1, at };
-            let page = self.store.range(range).map_err(|error| self.list_error(error, options))?;
-            let found = page.entries.into_iter().filter(|entry| *entry.key == *key);
-            entries.extend(found.filter(|entry| selection.matches(resource, entry)));
-            let revision = page.revision;
-            return Ok(ListReply { resource, entries, revision, continue_token: String::new(), remaining: None });
-        }
+        // The oldest way to ask for anything that is there: limits did not exist.
+        let page_size = if options.resource_version == "0" { 0 } else { options.limit };
         loop {
-            let limit = match options.limit {
+            let limit = match page_size {
                 0 => 0,
                 limit if selection.is_everything() => limit,
                 _ => CHUNK,
             };
             let range = Range { prefix: &prefix, start_after: start.as_deref(), limit, at };
-            let page = self.store.range(range).map_err(|error| self.list_error(error, options))?;
+            let continued = start.as_deref().filter(|_| !options.continue_token.is_empty());
+            let page = self.store.range(range).map_err(|error| self.list_error(error, &prefix, continued))?;
             at = Some(page.revision);
             let last = page.entries.last().map(|entry| entry.key.clone());
             for (index, entry) in page.entries.iter().enumerate() {
@@ -70,11 +67,11 @@ impl ApiServer {
                 }
                 entries.push(entry.clone());
                 let more = page.more || index + 1 < page.entries.len();
-                if options.limit > 0 && entries.len() == options.limit && more {
+                if page_size > 0 && entries.len() == page_size && more {
                     let remaining = selection.is_everything().then_some(page.remaining);
                     return Ok(ListReply {
                         resource,
-                        continue_token: encode_continue(&entry.key, &prefix, page.revision),
+                        continue_token: encode_continue(&entry.key, &prefix, page.revision as i64),
                         revision: page.revision,
                         entries,
                         remaining,
@@ -97,6 +94,25 @@ impl ApiServer {
         }
     }
 
+    /// A list of the one object that the selectors name. It has no pages, whatever the options say.
+    async fn list_one(
+        &self,
+        resource: &'static Resource,
+        options: &ListOptions,
+        selection: &Selection,
+        key: &str,
+    ) -> Result<ListReply, ApiError> {
+        let revision = list_revision(options)?;
+        let at = (options.version_match == Some(Match::Exact)).then_some(revision);
+        self.wait_for(revision).await?;
+        // A range, for object and revision have to be of one moment: clients watch from there.
+        let range = Range { prefix: key, start_after: None, limit: 1, at };
+        let page = self.store.range(range).map_err(|error| self.list_error(error, "", None))?;
+        let mut entries = page.entries;
+        entries.retain(|entry| *entry.key == *key && selection.matches(resource, entry));
+        Ok(ListReply { resource, entries, revision: page.revision, continue_token: String::new(), remaining: None })
+    }
+
     /// The revision to read at and the key to start after.
     async fn position(
         &self,
@@ -104,17 +120,18 @@ impl ApiServer {
         prefix: &str,
     ) -> Result<(Option<Revision>, Option<String>), ApiError> {
         if !options.continue_token.is_empty() {
-            if options.resource_version.is_some_and(|revision| revision > 0) {
+            let (start, revision) = decode_continue(&options.continue_token, prefix)?;
+            if !matches!(options.resource_version.as_str(), "" | "0") {
                 return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
             }
-            let (start, revision) = decode_continue(&options.continue_token, prefix)?;
+            self.wait_for(revision.unwrap_or(0)).await?;
             return Ok((revision, Some(start)));
         }
-        let Some(revision) = options.resource_version.filter(|revision| *revision > 0) else { return Ok((None, None)) };
+        let revision = list_revision(options)?;
         self.wait_for(revision).await?;
         // A limit without a match means exactly this version, as it did before there was a match.
         let exact = options.version_match.map_or(options.limit > 0, |m| m == Match::Exact);
-        Ok((exact.then_some(revision), None))
+        Ok(((exact && revision > 0).then_some(revision), None))
     }
 
     /// Waits until the server has seen a resource version that a client names.
@@ -129,30 +146,27 @@ impl ApiServer {
         })
     }
 
-    fn list_error(&self, error: storage::Error, options: &ListOptions) -> ApiError {
-        match error {
-            storage::Error::Compacted { .. } if !options.continue_token.is_empty() => {
+    fn list_error(&self, error: storage::Error, prefix: &str, start: Option<&str>) -> ApiError {
+        match (error, start) {
+            (storage::Error::Compacted { .. }, Some(start)) => {
                 let mut failure = ApiError::expired(INCONSISTENT);
-                failure.continue_token = newest(&options.continue_token).unwrap_or_default();
+                failure.continue_token = encode_continue(start, prefix, -1);
                 failure
             }
-            storage::Error::FutureRevision { .. } if !options.continue_token.is_empty() => {
-                ApiError::bad_request("invalid continue token: its resource version lies in the future")
-            }
-            other => self.store_error(other),
+            (other, _) => self.store_error(other),
         }
     }
 }
 
-/// The same token for the newest state.
-fn newest(token: &str) -> Option<String> {
-    let token: Continue = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
-    Some(URL_SAFE_NO_PAD.encode(serde_json::to_vec(&Continue { rv: -1, ..token }).ok()?))
+fn list_revision(options: &ListOptions) -> Result<Revision, ApiError> {
+    revision(&options.resource_version)
+        .map_err(|errors| ApiError::bad_request(format!("invalid resource version: {}", errors.0[0])))
 }
 
-fn encode_continue(last: &str, prefix: &str, revision: Revision) -> String {
+/// A token for what comes after `last`, at `revision`; -1 is the newest state.
+fn encode_continue(last: &str, prefix: &str, revision: i64) -> String {
     let start = format!("{}\0", last.strip_prefix(prefix).unwrap_or(last));
-    let token = Continue { v: "meta.k8s.io/v1".into(), rv: revision as i64, start };
+    let token = Continue { v: "meta.k8s.io/v1".into(), rv: revision, start };
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
 }
 

@@ -18,12 +18,10 @@ const SUFFIX_LENGTH: usize = 5;
 /// Letters and digits that cannot spell a word, as upstream's `rand.String`.
 const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
-/// Fills in a new object's metadata: namespace, name from `generateName`, uid, creation time. Gives an error where the
-/// object names another namespace than the request.
-pub fn fill(object: &mut Value, resource: &Resource, namespace: &str, now: Timestamp) -> Result<(), ApiError> {
-    match_namespace(object, resource, namespace)?;
+/// Fills in a new object's metadata: name from `generateName`, uid, creation time.
+pub fn fill(object: &mut Value, resource: &Resource, now: Timestamp) {
     let metadata = document::metadata_mut(object);
-    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         metadata.remove(key);
     }
     let text = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -36,7 +34,6 @@ pub fn fill(object: &mut Value, resource: &Resource, namespace: &str, now: Times
     if resource.rules.has_generation() {
         metadata.insert("generation".into(), 1.into());
     }
-    Ok(())
 }
 
 /// `prefix` with a random suffix.
@@ -154,6 +151,9 @@ fn validate_named(
         for message in names::dns1123_label(text("namespace")) {
             errors.invalid("metadata.namespace", text("namespace"), message);
         }
+    }
+    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64).filter(|g| *g < 0) {
+        errors.invalid("metadata.generation", generation, "must be greater than or equal to 0");
     }
     validate_labels(metadata, errors);
     validate_annotations(metadata, errors);
@@ -299,6 +299,31 @@ fn validate_update(object: &Value, old: &Value, errors: &mut Errors) {
     validate_annotations(metadata, errors);
     validate_owners(document::get_list(object, "metadata.ownerReferences"), errors);
     api::managed::validate_managed_fields(object, errors);
+}
+
+/// Takes out owners that are there twice; gives the warning about them. After admission, which may have added them, the
+/// warning says so.
+pub fn deduplicate_owners(object: &mut Value, after_admission: bool) -> Option<String> {
+    let owners = document::get_list(object, "metadata.ownerReferences");
+    if owners.len() < 2 {
+        return None;
+    }
+    let (mut kept, mut repeated): (Vec<Value>, Vec<String>) = (Vec::new(), Vec::new());
+    for owner in owners {
+        match kept.contains(owner) {
+            true => repeated.push(document::get_str(owner, "uid").to_owned()),
+            false => kept.push(owner.clone()),
+        }
+    }
+    if repeated.is_empty() {
+        return None;
+    }
+    document::metadata_mut(object).insert("ownerReferences".into(), kept.into());
+    let when = if after_admission { " after mutating admission happens" } else { "" };
+    Some(format!(
+        ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+        repeated.join(", ")
+    ))
 }
 
 #[cfg(test)]

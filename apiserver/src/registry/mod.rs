@@ -15,9 +15,11 @@ pub use update::Part;
 pub use watch::WatchReply;
 
 use crate::authn::User;
+use crate::params::revision;
 use crate::resources::Resource;
 use crate::server::ApiServer;
 use api::Value;
+use api::field::Errors;
 use api::managed::{self, ResetFields, Writer};
 use api::status::ApiError;
 use jiff::Timestamp;
@@ -90,6 +92,13 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Takes out owners that are there twice, and warns.
+    fn deduplicate_owners(&self, object: &mut Value, after_admission: bool) {
+        if let Some(warning) = meta::deduplicate_owners(object, after_admission) {
+            self.warn(warning);
+        }
+    }
+
     pub fn key(&self) -> String {
         self.resource.key(self.namespace, self.name)
     }
@@ -119,10 +128,20 @@ impl Object {
     }
 }
 
+/// A resource version that is no number, where it is not a list's.
+fn unreadable(errors: &Errors) -> ApiError {
+    ApiError::new(500, "", errors.0[0].to_string())
+}
+
 impl ApiServer {
     /// Reads one object.
     pub fn read(&self, call: &Call<'_>) -> Result<Object, ApiError> {
         call.entry().map(Object::Stored)
+    }
+
+    /// Waits until what is read next is at least as new as a resource version in a request.
+    pub async fn at_least(&self, version: &str) -> Result<(), ApiError> {
+        self.wait_for(revision(version).map_err(|errors| unreadable(&errors))?).await
     }
 
     /// What a failure of the store means to a client.

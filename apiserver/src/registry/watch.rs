@@ -1,9 +1,9 @@
 //! Watch: a cursor into the store's events, a filter, and frames that watchers share.
 
-use super::Call;
+use super::{Call, unreadable};
 use crate::metrics::WatchGuard;
 use crate::negotiate::{Output, Shape};
-use crate::params::{ListOptions, Match};
+use crate::params::{ListOptions, revision};
 use crate::resources::Resource;
 use crate::response;
 use crate::selection::Selection;
@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How often a watcher that asked for bookmarks is told how far it has come.
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
+/// How long before its end it is told so for the last time.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 /// A watch that named no time-out ends after this and up to as much again.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
 /// No watch is longer, whatever it asked for.
@@ -60,36 +62,39 @@ impl ApiServer {
         let resource = call.resource;
         let prefix = resource.scope(call.namespace);
         let selection = Selection::new(resource, options)?;
-        let version = options.resource_version.unwrap_or(0);
+        let version = revision(&options.resource_version).map_err(|errors| unreadable(&errors))?;
+        // An old path that is not asked for a watch by a flag has no default of `sendInitialEvents`.
         let wants_state = options.send_initial_events.unwrap_or(version == 0);
-        if version > 0 && wants_state && options.version_match == Some(Match::NotOlderThan) {
-            self.wait_for(version).await?;
-        }
-        let (initial, after) = if wants_state {
-            let range = Range { prefix: &prefix, start_after: None, limit: 0, at: None };
-            let state = self.store.range(range).map_err(|e| self.store_error(e))?;
-            let mut entries = state.entries;
-            entries.retain(|entry| selection.is_everything() || selection.matches(resource, entry));
-            (entries, state.revision)
+        let beginning = if wants_state {
+            self.state(resource, &prefix, &selection, version).await
         } else {
-            (Vec::new(), if version > 0 { version } else { self.store.revision() })
+            Ok((Vec::new(), if version > 0 { version } else { self.store.revision() }))
         };
-        let events = self.store.watch(&prefix, after).map_err(|error| watch_error(after, error));
-        let timeout = match options.timeout_seconds.filter(|seconds| *seconds > 0) {
-            Some(seconds) => Duration::from_secs(seconds).min(MAX_TIMEOUT),
+        let (initial, after, events) = match beginning {
+            Ok((initial, after)) => {
+                let interest = selection.interest(resource, call.namespace);
+                let events = self.store.watch_for(&prefix, interest, after);
+                (initial, after, events.map_err(|error| watch_error(after, error)))
+            }
+            // Once the options are read, what goes wrong is told in the stream.
+            Err(failure) => (Vec::new(), 0, Err(failure)),
+        };
+        let timeout = match options.timeout_seconds.filter(|seconds| *seconds != 0) {
+            Some(seconds) => Duration::from_secs(seconds.try_into().unwrap_or(0)).min(MAX_TIMEOUT),
             None => DEFAULT_TIMEOUT + jitter(DEFAULT_TIMEOUT),
         };
+        let marks_end = options.send_initial_events == Some(true) && options.allow_watch_bookmarks && events.is_ok();
         let now = Instant::now();
         Ok(WatchReply {
             resource,
             output,
             selection,
             initial: initial.into_iter(),
-            initial_end: (options.send_initial_events == Some(true)).then_some(after),
+            initial_end: marks_end.then_some(after),
             events,
             bookmarks: options.allow_watch_bookmarks,
             deadline: now + timeout,
-            next_bookmark: now + BOOKMARK_PERIOD,
+            next_bookmark: next_bookmark(now, now + timeout),
             stop: self.stop.clone(),
             buffer: Vec::new(),
             headers_sent: false,
@@ -97,6 +102,28 @@ impl ApiServer {
             guard: self.metrics.watch_started(resource.kind),
         })
     }
+
+    /// What a watch that begins with the state sends first, and the revision that the state is of: at least `version`.
+    async fn state(
+        &self,
+        resource: &Resource,
+        prefix: &str,
+        selection: &Selection,
+        version: Revision,
+    ) -> Result<(Vec<Arc<Entry>>, Revision), ApiError> {
+        self.wait_for(version).await?;
+        let range = Range { prefix, start_after: None, limit: 0, at: None };
+        let state = self.store.range(range).map_err(|e| self.store_error(e))?;
+        let mut entries = state.entries;
+        entries.retain(|entry| selection.is_everything() || selection.matches(resource, entry));
+        Ok((entries, state.revision))
+    }
+}
+
+/// When a watcher is told how far it has come: now and then, and shortly before its end.
+fn next_bookmark(now: Instant, deadline: Instant) -> Instant {
+    let (next, last) = (now + BOOKMARK_PERIOD, deadline.checked_sub(LAST_BOOKMARK).unwrap_or(now));
+    if last > now { next.min(last) } else { next }
 }
 
 fn jitter(most: Duration) -> Duration {
@@ -156,7 +183,7 @@ impl WatchReply {
             match event {
                 None => {
                     let revision = events.progress();
-                    self.next_bookmark = Instant::now() + BOOKMARK_PERIOD;
+                    self.next_bookmark = next_bookmark(Instant::now(), self.deadline);
                     return Some(self.bookmark(revision, false));
                 }
                 Some(Ok(event)) => {

@@ -30,7 +30,7 @@ pub async fn serve(
     };
     let verb = if route.verb == "deletecollection" { "delete" } else { route.verb };
     if !subresource.verbs.contains(&verb) {
-        return Err(verbs::method_not_allowed());
+        return Err(ApiError::no_such_method());
     }
     let part = match subresource.name {
         "status" => Part::Status,
@@ -49,10 +49,10 @@ pub async fn serve(
         }
     };
     match verb {
-        "get" => verbs::get(server, resource, &incoming),
+        "get" => verbs::get(server, resource, &incoming).await,
         "update" => verbs::update(server, resource, &incoming, part).await,
         "patch" => verbs::patch(server, resource, &incoming, part).await,
-        _ => Err(verbs::method_not_allowed()),
+        _ => Err(ApiError::no_such_method()),
     }
 }
 
