@@ -10,7 +10,6 @@ use std::sync::LazyLock;
 
 use api::Value;
 use api::kinds::{KINDS, Kind};
-use api::status::ApiError;
 use aws_lc_rs::digest;
 use base64::Engine;
 use bytes::Bytes;
@@ -174,11 +173,11 @@ const V2_BETA1: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIG
 /// The documents of the built-in resources.
 static BUILT_IN: LazyLock<Discovery> = LazyLock::new(|| Discovery::new(KINDS.iter().map(Resource::from)));
 
-/// Answers a GET of a path below `/api` or `/apis` that is no resource.
-pub fn serve(incoming: &Incoming) -> Result<Response<Body>, ApiError> {
+/// Answers a GET of a path below `/api` or `/apis` that is no resource; `None` where there is no document.
+pub fn serve(incoming: &Incoming) -> Option<Response<Body>> {
     let text = |name| incoming.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let answer = BUILT_IN.get(&incoming.route.path, text(header::ACCEPT)).ok_or_else(ApiError::no_such_resource)?;
-    let Some(etag) = answer.etag else { return Ok(response::bytes(200, answer.content_type, answer.body)) };
+    let answer = BUILT_IN.get(&incoming.route.path, text(header::ACCEPT))?;
+    let Some(etag) = answer.etag else { return Some(response::bytes(200, answer.content_type, answer.body)) };
     let mut response = match text(header::IF_NONE_MATCH) == etag {
         true => response::bytes(304, answer.content_type, Bytes::new()),
         false => response::bytes(200, answer.content_type, answer.body),
@@ -189,7 +188,7 @@ pub fn serve(incoming: &Incoming) -> Result<Response<Body>, ApiError> {
     }
     headers.insert(header::VARY, HeaderValue::from_static("Accept"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
-    Ok(response)
+    Some(response)
 }
 
 /// What `/` lists.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use api::field::quote;
-use api::status::ApiError;
 use http::{HeaderValue, Response, header};
 use storage::Store;
 
@@ -69,24 +68,28 @@ impl Health {
         self.0.push(Entry { name, on, check: Box::new(check) });
     }
 
-    /// Answers `/healthz`, `/livez`, `/readyz` (`?verbose`, `?exclude=NAME`) and the checks below them (`/readyz/etcd`); 404 for
-    /// any other path.
-    pub fn answer(&self, path: &str, incoming: &Incoming) -> Result<Response<Body>, ApiError> {
-        let answer = self.text(path, &incoming.query).ok_or_else(ApiError::no_such_resource)?;
+    /// Answers `/healthz`, `/livez`, `/readyz` (`?verbose`, `?exclude=NAME`) and the checks below them (`/readyz/etcd`); `None`
+    /// for any other path.
+    pub fn answer(&self, path: &str, incoming: &Incoming) -> Option<Response<Body>> {
+        let answer = self.text(path, &incoming.query)?;
         let mut response = response::bytes(answer.status, "text/plain; charset=utf-8", answer.body);
-        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        Ok(response)
+        let one_check = path.trim_start_matches('/').contains('/');
+        if answer.status != 200 || !one_check {
+            response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        }
+        Some(response)
     }
 
     fn text(&self, path: &str, query: &Query) -> Option<Answer> {
-        let path = path.trim_matches('/');
-        let (endpoint, name) = path.split_once('/').unwrap_or((path, ""));
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let (endpoint, name) = match path.split_once('/') {
+            Some((endpoint, name)) => (endpoint, Some(name)),
+            None => (path, None),
+        };
         if !matches!(endpoint, "healthz" | "livez" | "readyz") {
             return None;
         }
-        if name.is_empty() {
-            return Some(answer_all(endpoint, self.checks(endpoint), query));
-        }
+        let Some(name) = name else { return Some(answer_all(endpoint, self.checks(endpoint), query)) };
         let entry = self.checks(endpoint).find(|entry| entry.name == name)?;
         Some(match (entry.check)() {
             Ok(()) => Answer { status: 200, body: "ok".to_owned() },

@@ -6,25 +6,27 @@ use crate::openapi;
 use crate::request::Incoming;
 use crate::response::{self, Body};
 use crate::server::ApiServer;
+use api::kinds::KINDS;
 use api::status::ApiError;
-use http::{Method, Response};
+use http::{HeaderValue, Method, Response, header};
 use pki::service_account::{DEFAULT_ISSUER, JWKS_PATH, OPENID_CONFIGURATION_PATH};
 use serde_json::json;
 
-/// Answers a request that is about no resource.
+/// Answers a request that is about no resource. Discovery of versions and `/version` are read only; the others answer any
+/// method with the same.
 pub fn serve(server: &ApiServer, incoming: &Incoming) -> Result<Response<Body>, ApiError> {
-    if !matches!(incoming.method, Method::GET | Method::HEAD) {
-        return Err(ApiError::no_such_resource());
-    }
     let path = incoming.route.path.as_str();
-    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let parts: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
+    if is_read_only(&parts) && incoming.method != Method::GET {
+        return Err(ApiError::no_such_method());
+    }
     match parts.as_slice() {
-        [""] => Ok(response::value(200, &json!({ "paths": discovery::paths() }), JSON)),
-        ["healthz" | "livez" | "readyz", ..] => server.health.answer(path, incoming),
+        ["" | "index.html"] => Ok(response::value(200, &json!({ "paths": discovery::paths() }), JSON)),
+        ["healthz" | "livez" | "readyz", ..] => Ok(server.health.answer(path, incoming).unwrap_or_else(not_found)),
         ["metrics"] => Ok(response::bytes(200, crate::metrics::CONTENT_TYPE, server.metrics.render(&*server.store))),
-        ["version"] => Ok(response::value(200, &discovery::version(), JSON)),
+        ["version"] | ["version", ""] => Ok(response::value(200, &discovery::version(), JSON)),
         ["openapi", rest @ ..] => openapi(rest),
-        ["api" | "apis", ..] => discovery::serve(incoming),
+        ["api" | "apis", ..] => Ok(discovery::serve(incoming).unwrap_or_else(not_found)),
         _ if path == JWKS_PATH => {
             Ok(response::bytes(200, "application/jwk-set+json", server.pki.service_accounts().jwks()))
         }
@@ -33,8 +35,30 @@ pub fn serve(server: &ApiServer, incoming: &Incoming) -> Result<Response<Body>, 
             let document = server.pki.service_accounts().openid_configuration(DEFAULT_ISSUER, &jwks);
             Ok(response::bytes(200, "application/json", document))
         }
-        _ => Err(ApiError::no_such_resource()),
+        _ => Ok(not_found()),
     }
+}
+
+/// The paths that upstream's API installer owns, which refuses methods that it has not.
+fn is_read_only(parts: &[&str]) -> bool {
+    match parts {
+        ["api"] | ["api", ""] | ["version"] | ["version", ""] => true,
+        ["api", version] | ["api", version, ""] => is_served("", version),
+        ["apis", group, version] | ["apis", group, version, ""] => is_served(group, version),
+        _ => false,
+    }
+}
+
+/// Whether anything is served in this group and version.
+pub fn is_served(group: &str, version: &str) -> bool {
+    KINDS.iter().any(|kind| kind.group == group && kind.version == version)
+}
+
+/// The answer where there is nothing at all: a page, as of any web server.
+pub fn not_found() -> Response<Body> {
+    let mut response = response::bytes(404, "text/plain; charset=utf-8", "404 page not found\n");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 fn openapi(parts: &[&str]) -> Result<Response<Body>, ApiError> {
@@ -45,6 +69,5 @@ fn openapi(parts: &[&str]) -> Result<Response<Body>, ApiError> {
         ["v3", "apis", group, version] => openapi::group_version(group, version),
         _ => None,
     };
-    let document = document.ok_or_else(ApiError::no_such_resource)?;
-    Ok(response::bytes(200, "application/json", document))
+    Ok(document.map_or_else(not_found, |document| response::bytes(200, "application/json", document)))
 }

@@ -164,8 +164,12 @@ where
             return paths::serve(server, &incoming);
         }
         let route = &incoming.route;
-        let resource =
-            resources::find(&route.group, &route.version, &route.resource).ok_or_else(ApiError::no_such_resource)?;
+        let Some(resource) = resources::find(&route.group, &route.version, &route.resource) else {
+            return match paths::is_served(&route.group, &route.version) {
+                true => Err(ApiError::no_such_resource()),
+                false => Ok(paths::not_found()),
+            };
+        };
         if reserve::concerns(resource) && !matches!(incoming.method, Method::GET | Method::HEAD) {
             return undisturbed(server.clone(), resource, incoming).await;
         }

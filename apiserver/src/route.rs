@@ -17,6 +17,8 @@ pub struct Route {
     pub resource: String,
     pub subresource: String,
     pub name: String,
+    /// Whether the path ends at a collection; a list or watch of one name by field selector has a name all the same.
+    pub collection: bool,
     /// What follows the subresource in the path (`proxy` targets), without a leading slash.
     pub rest: String,
 }
@@ -28,7 +30,8 @@ impl Route {
     /// Splits a percent-decoded path. `query` decides between list and watch.
     pub fn parse(method: &Method, path: &str, query: &Query) -> Route {
         let mut route = Route { path: path.to_owned(), verb: method_verb(method), ..Route::default() };
-        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let parts: Vec<&str> = path.trim_end_matches('/').split('/').collect();
         let mut parts = match parts.as_slice() {
             ["api", version, rest @ ..] if !rest.is_empty() => {
                 route.version = (*version).to_owned();
@@ -62,6 +65,7 @@ impl Route {
 
     fn set_verb(&mut self, method: &Method, query: &Query, old_watch: bool) {
         let collection = self.name.is_empty();
+        self.collection = collection;
         self.verb = match *method {
             Method::GET | Method::HEAD if old_watch => "watch",
             _ if old_watch => "",

@@ -12,7 +12,7 @@ use crate::{authz, subresources};
 use api::selector::FieldSelector;
 use api::status::{self, ApiError};
 use api::{Value, codec, document, managed};
-use http::Response;
+use http::{Method, Response};
 use std::sync::Arc;
 
 /// The content type of server-side apply.
@@ -29,13 +29,16 @@ pub async fn serve(
     if !route.rest.is_empty() && route.subresource != "proxy" {
         return Err(ApiError::no_such_resource());
     }
+    if incoming.method == Method::HEAD {
+        return Err(ApiError::no_such_method());
+    }
     if !route.subresource.is_empty() {
         return subresources::serve(server, resource, incoming).await;
     }
     // Creation is the collection's, update and patch are an object's.
     let misplaced = match route.verb {
-        "create" => !route.name.is_empty(),
-        "update" | "patch" => route.name.is_empty(),
+        "create" => !route.collection,
+        "update" | "patch" => route.collection,
         _ => false,
     };
     if misplaced || !resource.kind.has_verb(route.verb) {
@@ -66,19 +69,13 @@ fn check_scope(resource: &Resource, incoming: &Incoming) -> Result<(), ApiError>
     // A namespace's own path names it as the namespace too; another one's would be reached with this one's rights.
     let own = resource.kind.resource == "namespaces" && route.namespace == route.name;
     let in_namespace = !route.namespace.is_empty() && !own;
-    let named = !matches!(route.verb, "list" | "watch" | "create");
     match (resource.kind.namespaced, in_namespace) {
         (false, true) => Err(ApiError::no_such_resource()),
-        (true, false) if named && route.verb != "deletecollection" => Err(ApiError::no_such_resource()),
-        (true, false) if matches!(route.verb, "create" | "deletecollection") && !is_review(resource) => {
-            Err(ApiError::no_such_method())
-        }
+        // Across namespaces, objects can be listed and watched.
+        (true, false) if !route.collection || !resource.kind.has_verb("list") => Err(ApiError::no_such_resource()),
+        (true, false) if !matches!(route.verb, "list" | "watch") => Err(ApiError::no_such_method()),
         _ => Ok(()),
     }
-}
-
-fn is_review(resource: &Resource) -> bool {
-    !resource.kind.namespaced && !resource.kind.is_stored()
 }
 
 /// The registry's view of a request.
@@ -120,6 +117,10 @@ pub async fn get(
 ) -> Result<Response<Body>, ApiError> {
     let output = wanted(incoming)?;
     let call = call(server, resource, incoming, "GetOptions")?;
+    if incoming.query.flag("export") {
+        let message = "the export parameter, deprecated since v1.14, is no longer supported";
+        return Err(ApiError::bad_request(message));
+    }
     server.at_least(incoming.query.get("resourceVersion").unwrap_or_default()).await?;
     let object = server.read(&call)?;
     Ok(reply(200, &call, object, output))
@@ -185,7 +186,9 @@ pub async fn update(
     let output = wanted(incoming)?;
     let validation = field_validation(&incoming.query, "UpdateOptions")?;
     let call = call(server, resource, incoming, "UpdateOptions")?;
-    let object = decode::object(&call, incoming, validation)?;
+    let mut object = decode::object(&call, incoming, validation)?;
+    meta::match_namespace(&mut object, resource, call.namespace)?;
+    meta::match_name(&object, call.name)?;
     if part == Part::Main && resource.rules.allow_create_on_update() && server.read(&call).is_err_and(|e| e.code == 404)
     {
         check_create_on_update(&call, incoming, &object)?;

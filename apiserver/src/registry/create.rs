@@ -32,11 +32,9 @@ impl ApiServer {
     async fn create_once(&self, call: &Call<'_>, mut object: Value) -> Result<Object, ApiError> {
         let resource = call.resource;
         meta::match_namespace(&mut object, resource, call.namespace)?;
-        call.deduplicate_owners(&mut object, false);
         call.track(&mut object, None);
         meta::fill(&mut object, resource, call.now);
         admission::mutate(call, &mut object, None).await?;
-        call.deduplicate_owners(&mut object, true);
         if resource.has_status && !resource.rules.keeps_status_on_create() {
             document::as_map(&mut object).remove("status");
         }

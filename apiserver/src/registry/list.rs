@@ -5,10 +5,11 @@ use crate::params::{ListOptions, Match, revision};
 use crate::resources::Resource;
 use crate::selection::Selection;
 use crate::server::ApiServer;
+use api::Value;
 use api::status::ApiError;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, URL_SAFE_NO_PAD};
+use base64::{DecodeError, Engine, alphabet};
+use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{Entry, Range, Revision};
@@ -31,7 +32,7 @@ pub struct ListReply {
 }
 
 /// Upstream's continue token: `{"v":"meta.k8s.io/v1","rv":7,"start":"default/web\u0000"}` in base64.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Continue {
     v: String,
     rv: i64,
@@ -43,7 +44,8 @@ impl ApiServer {
         let resource = call.resource;
         let prefix = resource.scope(call.namespace);
         let selection = Selection::new(resource, options)?;
-        if let Some(key) = selection.only_key(resource, call.namespace) {
+        let only = selection.only_key(resource, call.namespace).filter(|_| options.continue_token.is_empty());
+        if let Some(key) = only {
             return self.list_one(resource, options, &selection, &key).await;
         }
         let (mut at, mut start) = self.position(options, &prefix).await?;
@@ -104,7 +106,7 @@ impl ApiServer {
     ) -> Result<ListReply, ApiError> {
         let revision = list_revision(options)?;
         let at = (options.version_match == Some(Match::Exact)).then_some(revision);
-        self.wait_for(revision).await?;
+        self.wait_for(revision, at.is_none()).await?;
         // A range, for object and revision have to be of one moment: clients watch from there.
         let range = Range { prefix: key, start_after: None, limit: 1, at };
         let page = self.store.range(range).map_err(|error| self.list_error(error, "", None))?;
@@ -124,22 +126,23 @@ impl ApiServer {
             if !matches!(options.resource_version.as_str(), "" | "0") {
                 return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
             }
-            self.wait_for(revision.unwrap_or(0)).await?;
+            self.wait_for(revision.unwrap_or(0), false).await?;
             return Ok((revision, Some(start)));
         }
         let revision = list_revision(options)?;
-        self.wait_for(revision).await?;
         // A limit without a match means exactly this version, as it did before there was a match.
         let exact = options.version_match.map_or(options.limit > 0, |m| m == Match::Exact);
+        self.wait_for(revision, !exact).await?;
         Ok(((exact && revision > 0).then_some(revision), None))
     }
 
-    /// Waits until the server has seen a resource version that a client names.
-    pub(super) async fn wait_for(&self, revision: Revision) -> Result<(), ApiError> {
+    /// Waits until the server has seen a resource version that a client names. `again`: whether a client whose version does
+    /// not come is asked to try again.
+    pub(super) async fn wait_for(&self, revision: Revision, again: bool) -> Result<(), ApiError> {
         self.store.wait_for(revision, WAIT_FOR_REVISION).await.map_err(|error| match error {
             storage::Error::FutureRevision { current } => {
                 ApiError::timeout(format_args!("Too large resource version: {revision}, current: {current}"))
-                    .with_retry_after(1)
+                    .with_retry_after(u32::from(again))
                     .with_cause("ResourceVersionTooLarge", "Too large resource version", "")
             }
             other => self.store_error(other),
@@ -172,31 +175,84 @@ fn encode_continue(last: &str, prefix: &str, revision: i64) -> String {
 
 /// The key to start after and the revision of the first page; a token with `rv` -1 reads the newest state.
 fn decode_continue(token: &str, prefix: &str) -> Result<(String, Option<Revision>), ApiError> {
-    let invalid = |why: String| ApiError::bad_request(format!("invalid continue token: {why}"));
-    let bytes =
-        URL_SAFE_NO_PAD.decode(token).map_err(|error| invalid(format!("continue key is not valid: {error}")))?;
-    let token: Continue =
-        serde_json::from_slice(&bytes).map_err(|error| invalid(format!("continue key is not valid: {error}")))?;
+    let invalid =
+        |why: &str| ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+    let token = read_continue(token).map_err(|why| invalid(&why))?;
     if token.v != "meta.k8s.io/v1" {
-        return Err(invalid(format!(
-            "continue key is not valid: server does not recognize this encoded version {}",
-            token.v
-        )));
+        return Err(invalid(&format!("server does not recognize this encoded version {}", token.v)));
     }
     if token.rv == 0 {
-        return Err(invalid(
-            "continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)".into(),
-        ));
+        return Err(invalid("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
     }
     if token.start.is_empty() {
-        return Err(invalid("continue key is not valid: encoded start key empty (version meta.k8s.io/v1)".into()));
+        return Err(invalid("encoded start key empty (version meta.k8s.io/v1)"));
     }
     // A token comes from the client: it may only ever name a key below the prefix that was authorized.
-    if token.start.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Err(invalid(format!("continue key is not valid: {}", token.start)));
+    let start = token.start.strip_prefix('/').unwrap_or(&token.start);
+    if start.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(invalid(&token.start));
     }
-    let start = token.start.strip_suffix('\0').unwrap_or(&token.start);
+    let start = start.strip_suffix('\0').unwrap_or(start);
     Ok((format!("{prefix}{start}"), u64::try_from(token.rv).ok()))
+}
+
+/// Unpadded base64 that may end in bits that mean nothing.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
+
+fn read_continue(token: &str) -> Result<Continue, String> {
+    let bytes = LENIENT.decode(token).map_err(|why| {
+        let at = match why {
+            DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
+            DecodeError::InvalidLength(length) => length.saturating_sub(1),
+            DecodeError::InvalidPadding => 0,
+        };
+        format!("illegal base64 data at input byte {at}")
+    })?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|_| not_json(&bytes))?;
+    let Some(fields) = value.as_object() else {
+        let what = json_kind(&value);
+        return Err(format!("json: cannot unmarshal {what} into Go value of type storage.continueToken"));
+    };
+    let wrong = |field: &str, ty: &str| {
+        let what = json_kind(fields.get(field).unwrap_or(&Value::Null));
+        format!("json: cannot unmarshal {what} into Go struct field continueToken.{field} of type {ty}")
+    };
+    let text = |field: &str| match fields.get(field) {
+        None | Some(Value::Null) => Ok(String::new()),
+        Some(value) => value.as_str().map(str::to_owned).ok_or_else(|| wrong(field, "string")),
+    };
+    let rv = match fields.get("rv") {
+        None | Some(Value::Null) => 0,
+        Some(value) => value.as_i64().ok_or_else(|| wrong("rv", "int64"))?,
+    };
+    Ok(Continue { v: text("v")?, rv, start: text("start")? })
+}
+
+fn json_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// What is wrong with bytes that are no JSON document; of those that begin like one, only that they end.
+fn not_json(bytes: &[u8]) -> String {
+    match bytes.trim_ascii_start().first() {
+        Some(first) if !b"{[\"-0123456789tfn".contains(first) => {
+            let shown = match first {
+                b'\'' => "'\\''".to_owned(),
+                0x20..0x7f => format!("'{}'", *first as char),
+                0xa0.. => format!("'{}'", *first as char),
+                other => format!("'\\u{:04x}'", other),
+            };
+            format!("invalid character {shown} looking for beginning of value")
+        }
+        _ => "unexpected end of JSON input".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -210,5 +266,28 @@ mod tests {
         let evil = Continue { v: "meta.k8s.io/v1".into(), rv: 7, start: "../secrets/x".into() };
         let evil = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&evil).unwrap());
         assert_eq!(decode_continue(&evil, "/registry/pods/a/").unwrap_err().code, 400);
+    }
+
+    #[test]
+    fn a_broken_token_is_refused_in_upstreams_words() {
+        let json = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        for (token, why) in [
+            ("x".to_owned(), "illegal base64 data at input byte 0"),
+            ("abcd=".to_owned(), "illegal base64 data at input byte 4"),
+            ("a+b/".to_owned(), "illegal base64 data at input byte 1"),
+            // The last bits do not matter.
+            ("ab".to_owned(), "invalid character 'i' looking for beginning of value"),
+            ("junk".to_owned(), "invalid character '\\u008e' looking for beginning of value"),
+            (json("[]"), "json: cannot unmarshal array into Go value of type storage.continueToken"),
+            (json("{}"), "server does not recognize this encoded version "),
+            (
+                json(r#"{"v":"meta.k8s.io/v1","rv":"x"}"#),
+                "json: cannot unmarshal string into Go struct field continueToken.rv of type int64",
+            ),
+            (json(r#"{"v":"meta.k8s.io/v1","rv":5}"#), "encoded start key empty (version meta.k8s.io/v1)"),
+        ] {
+            let message = decode_continue(&token, "/registry/pods/").unwrap_err().message.clone();
+            assert_eq!(message, format!("invalid continue token: continue key is not valid: {why}"));
+        }
     }
 }

@@ -301,31 +301,6 @@ fn validate_update(object: &Value, old: &Value, errors: &mut Errors) {
     api::managed::validate_managed_fields(object, errors);
 }
 
-/// Takes out owners that are there twice; gives the warning about them. After admission, which may have added them, the
-/// warning says so.
-pub fn deduplicate_owners(object: &mut Value, after_admission: bool) -> Option<String> {
-    let owners = document::get_list(object, "metadata.ownerReferences");
-    if owners.len() < 2 {
-        return None;
-    }
-    let (mut kept, mut repeated): (Vec<Value>, Vec<String>) = (Vec::new(), Vec::new());
-    for owner in owners {
-        match kept.contains(owner) {
-            true => repeated.push(document::get_str(owner, "uid").to_owned()),
-            false => kept.push(owner.clone()),
-        }
-    }
-    if repeated.is_empty() {
-        return None;
-    }
-    document::metadata_mut(object).insert("ownerReferences".into(), kept.into());
-    let when = if after_admission { " after mutating admission happens" } else { "" };
-    Some(format!(
-        ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
-        repeated.join(", ")
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

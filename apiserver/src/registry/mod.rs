@@ -92,13 +92,6 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Takes out owners that are there twice, and warns.
-    fn deduplicate_owners(&self, object: &mut Value, after_admission: bool) {
-        if let Some(warning) = meta::deduplicate_owners(object, after_admission) {
-            self.warn(warning);
-        }
-    }
-
     pub fn key(&self) -> String {
         self.resource.key(self.namespace, self.name)
     }
@@ -141,7 +134,7 @@ impl ApiServer {
 
     /// Waits until what is read next is at least as new as a resource version in a request.
     pub async fn at_least(&self, version: &str) -> Result<(), ApiError> {
-        self.wait_for(revision(version).map_err(|errors| unreadable(&errors))?).await
+        self.wait_for(revision(version).map_err(|errors| unreadable(&errors))?, true).await
     }
 
     /// What a failure of the store means to a client.

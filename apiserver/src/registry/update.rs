@@ -76,7 +76,6 @@ impl ApiServer {
             call.track(&mut object, Some(&old));
         }
         admission::mutate(call, &mut object, Some(&old)).await?;
-        call.deduplicate_owners(&mut object, true);
         meta::carry_over(&mut object, &old);
         let reservation = reserve::for_write(call, Some(&old), &mut object)?;
         match part {
