@@ -254,11 +254,15 @@ pub fn path_segment_prefix(name: &str) -> Vec<String> {
     ["/", "%"].iter().filter(|s| name.contains(**s)).map(|s| format!("may not contain '{s}'")).collect()
 }
 
-/// A generated name's prefix may end in a dash: what follows is made of letters.
+/// A generated name's prefix may end in a dash: what follows is made of letters. As upstream does, the character before the
+/// dash is not looked at either.
 pub fn mask_trailing_dash(name: &str) -> String {
-    match name.strip_suffix('-') {
-        Some(head) if !head.is_empty() => format!("{head}a"),
-        _ => name.to_owned(),
+    match name.strip_suffix('-').map(str::char_indices) {
+        Some(mut head) => match head.next_back() {
+            Some((last, _)) => format!("{}a", &name[..last]),
+            None => name.to_owned(),
+        },
+        None => name.to_owned(),
     }
 }
 

@@ -249,10 +249,11 @@ impl ApiError {
 
 /// The `Status` of a deletion that is complete.
 pub fn deleted(kind: &Kind, name: &str, uid: &str) -> Value {
-    json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-        "details": { "name": name, "group": kind.group, "kind": kind.resource, "uid": uid },
-    })
+    let mut details = json!({ "name": name, "kind": kind.resource, "uid": uid });
+    if !kind.group.is_empty() {
+        details["group"] = kind.group.into();
+    }
+    json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details })
 }
 
 #[cfg(test)]

@@ -183,13 +183,18 @@ pub fn patch_options(query: &Query, is_apply: bool) -> Result<bool, ApiError> {
 
 /// Whether the request must not persist anything.
 pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>, options: &str) -> Result<bool, ApiError> {
-    let values: Vec<&str> = values.filter(|v| !v.is_empty()).collect();
-    if values.iter().all(|v| *v == "All") {
-        return Ok(!values.is_empty());
-    }
     let mut errors = Errors::new();
-    errors.not_supported("dryRun", Value::from(values), &["All"]);
-    Err(ApiError::invalid("meta.k8s.io", options, "", &errors))
+    let dry = check_dry_run(&values.collect::<Vec<_>>(), &mut errors);
+    if errors.is_empty() { Ok(dry) } else { Err(ApiError::invalid("meta.k8s.io", options, "", &errors)) }
+}
+
+fn check_dry_run(values: &[&str], errors: &mut Errors) -> bool {
+    let values: Vec<&str> = values.iter().filter(|v| !v.is_empty()).copied().collect();
+    let dry = !values.is_empty();
+    if values.iter().any(|v| *v != "All") {
+        errors.not_supported("dryRun", Value::from(values), &["All"]);
+    }
+    dry
 }
 
 #[derive(Debug, Default, Clone)]
@@ -212,9 +217,10 @@ impl DeleteOptions {
             resource_version: text("preconditions.resourceVersion"),
             orphan_dependents: document::get(body, "orphanDependents").and_then(Value::as_bool),
             propagation_policy: text("propagationPolicy"),
-            dry_run: dry_run(document::get_list(body, "dryRun").iter().filter_map(Value::as_str), "DeleteOptions")?,
+            dry_run: false,
         };
-        options.validate()
+        let dry: Vec<&str> = document::get_list(body, "dryRun").iter().filter_map(Value::as_str).collect();
+        options.validate(&dry)
     }
 
     /// From the query, when there is no body.
@@ -226,12 +232,12 @@ impl DeleteOptions {
             resource_version: text("resourceVersion").filter(|version| !version.is_empty()),
             orphan_dependents: query.get("orphanDependents").map(|_| query.flag("orphanDependents")),
             propagation_policy: text("propagationPolicy"),
-            dry_run: dry_run(query.all("dryRun"), "DeleteOptions")?,
+            dry_run: false,
         };
-        options.validate()
+        options.validate(&query.all("dryRun").collect::<Vec<_>>())
     }
 
-    fn validate(self) -> Result<DeleteOptions, ApiError> {
+    fn validate(mut self, dry_run: &[&str]) -> Result<DeleteOptions, ApiError> {
         let mut errors = Errors::new();
         if let Some(policy) = &self.propagation_policy {
             if self.orphan_dependents.is_some() {
@@ -246,6 +252,7 @@ impl DeleteOptions {
                 );
             }
         }
+        self.dry_run = check_dry_run(dry_run, &mut errors);
         if errors.is_empty() { Ok(self) } else { Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", &errors)) }
     }
 }

@@ -27,19 +27,7 @@ impl Selection {
     pub fn new(resource: &Resource, options: &ListOptions) -> Result<Selection, ApiError> {
         let (labels, fields) = (options.labels.clone(), options.fields.clone());
         for term in &fields.terms {
-            let field = term.path.as_str();
-            let known = field == "metadata.name"
-                || (field == "metadata.namespace" && resource.kind.namespaced)
-                || resource.rules.selectable_fields().contains(&field);
-            if !known {
-                let by_metadata = resource.rules.selectable_fields().is_empty();
-                return Err(ApiError::bad_request(match by_metadata {
-                    true => {
-                        format!("{} is not a known field selector: only {METADATA_FIELDS}", api::field::quote(field))
-                    }
-                    false => format!("field label not supported: {field}"),
-                }));
-            }
+            check_field(resource, &term.path).map_err(ApiError::bad_request)?;
         }
         let by_key = fields.terms.iter().all(|t| matches!(t.path.as_str(), "metadata.name" | "metadata.namespace"));
         let mut paths = vec!["metadata.name", "metadata.namespace"];
@@ -101,6 +89,24 @@ impl Selection {
             (field, Some(object)) => resource.rules.selectable_field(object, field).into(),
             (_, None) => "".into(),
         })
+    }
+}
+
+/// Whether the kind has a field to select by. Kinds that name their fields say whether they have a namespace; of the others
+/// all have, and it is empty where there is none.
+fn check_field(resource: &Resource, field: &str) -> Result<(), String> {
+    let own = resource.rules.selectable_fields();
+    let known = match field {
+        "metadata.name" => true,
+        "metadata.namespace" => own.is_empty() || resource.kind.namespaced,
+        field => own.contains(&field),
+    };
+    match (known, own.is_empty()) {
+        (true, _) => Ok(()),
+        (false, true) => {
+            Err(format!("{} is not a known field selector: only {METADATA_FIELDS}", api::field::quote(field)))
+        }
+        (false, false) => Err(resource.rules.unknown_field(field)),
     }
 }
 

@@ -296,9 +296,8 @@ fn deletion<'a>(
     } else {
         DeleteOptions::from_body(&decode::delete_options(&incoming.body, negotiate::input(&incoming.headers)?)?)?
     };
-    let mut call = call(server, resource, incoming, "DeleteOptions")?;
-    call.dry_run |= options.dry_run;
-    Ok((call, options))
+    let call = call(server, resource, incoming, "DeleteOptions")?;
+    Ok((Call { dry_run: options.dry_run, ..call }, options))
 }
 
 async fn delete_collection(

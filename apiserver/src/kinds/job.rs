@@ -329,6 +329,10 @@ impl Rules for Job {
         &["status.successful"]
     }
 
+    fn unknown_field(&self, field: &str) -> String {
+        format!("field label {} not supported for Job", api::field::quote(field))
+    }
+
     fn selectable_paths(&self) -> &'static [&'static str] {
         &["status.succeeded"]
     }

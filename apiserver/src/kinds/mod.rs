@@ -127,6 +127,11 @@ pub trait Rules: Send + Sync {
         &[]
     }
 
+    /// What is said of a field that the kind cannot be selected by, where it can be by others than name and namespace.
+    fn unknown_field(&self, field: &str) -> String {
+        format!("field label not supported: {field}")
+    }
+
     /// The parts of an object that [`Rules::selectable_field`] reads besides name and namespace.
     fn selectable_paths(&self) -> &'static [&'static str] {
         self.selectable_fields()

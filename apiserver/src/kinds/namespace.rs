@@ -52,12 +52,7 @@ impl Rules for Namespace {
     }
 
     fn selectable_fields(&self) -> &'static [&'static str] {
-        &["name", "status.phase"]
-    }
-
-    fn selectable_field(&self, namespace: &Value, field: &str) -> String {
-        let path = if field == "name" { "metadata.name" } else { field };
-        document::get_str(namespace, path).to_owned()
+        &["status.phase"]
     }
 
     fn mark_deleted(&self, namespace: &mut Value) {

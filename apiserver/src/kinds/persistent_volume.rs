@@ -100,14 +100,6 @@ impl Rules for PersistentVolume {
         }
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["name"]
-    }
-
-    fn selectable_field(&self, volume: &Value, _: &str) -> String {
-        document::name(volume).to_owned()
-    }
-
     fn returns_deleted(&self) -> bool {
         true
     }

@@ -72,14 +72,6 @@ impl Rules for PersistentVolumeClaim {
         }
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["name"]
-    }
-
-    fn selectable_field(&self, claim: &Value, _: &str) -> String {
-        document::name(claim).to_owned()
-    }
-
     fn returns_deleted(&self) -> bool {
         true
     }

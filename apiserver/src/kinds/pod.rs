@@ -203,6 +203,7 @@ impl Rules for Pod {
     fn selectable_fields(&self) -> &'static [&'static str] {
         &[
             "spec.nodeName",
+            "spec.host",
             "spec.restartPolicy",
             "spec.schedulerName",
             "spec.serviceAccountName",
@@ -216,6 +217,8 @@ impl Rules for Pod {
 
     fn selectable_field(&self, pod: &Value, field: &str) -> String {
         match field {
+            // What the node was called in the beginning.
+            "spec.host" => document::get_str(pod, "spec.nodeName").to_owned(),
             "spec.hostNetwork" => document::get_bool(pod, field).to_string(),
             "status.podIP" => {
                 let first = document::get_list(pod, "status.podIPs").first();

@@ -74,14 +74,6 @@ impl Rules for ReplicaSet {
         workload_warnings(object, old)
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["status.replicas"]
-    }
-
-    fn selectable_field(&self, object: &Value, field: &str) -> String {
-        count_field(object, field)
-    }
-
     fn has_generation(&self) -> bool {
         true
     }

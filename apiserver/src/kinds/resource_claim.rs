@@ -139,6 +139,12 @@ impl Rules for DeviceClass {
     }
 }
 
+/// The node of a stored slice.
+fn node_of(entry: &storage::Entry) -> String {
+    let slice = document::pick(&entry.value, &["spec.nodeName"]).unwrap_or_default();
+    document::get_str(&slice, "spec.nodeName").to_owned()
+}
+
 impl Rules for ResourceSlice {
     fn validate(&self, slice: &Value, errors: &mut Errors) {
         const SPEC: Path = Path::root("spec");
@@ -185,6 +191,14 @@ impl Rules for ResourceSlice {
 
     fn selectable_fields(&self) -> &'static [&'static str] {
         &["spec.driver", "spec.nodeName"]
+    }
+
+    fn unknown_field(&self, field: &str) -> String {
+        format!("field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {field}")
+    }
+
+    fn watch_index(&self) -> Option<(&'static str, storage::Tag)> {
+        Some(("spec.nodeName", node_of))
     }
 
     fn has_generation(&self) -> bool {

@@ -106,7 +106,7 @@ impl ApiServer {
     ) -> Result<ListReply, ApiError> {
         let revision = list_revision(options)?;
         let at = (options.version_match == Some(Match::Exact)).then_some(revision);
-        self.wait_for(revision, at.is_none()).await?;
+        self.wait_for(revision).await?;
         // A range, for object and revision have to be of one moment: clients watch from there.
         let range = Range { prefix: key, start_after: None, limit: 1, at };
         let page = self.store.range(range).map_err(|error| self.list_error(error, "", None))?;
@@ -126,23 +126,22 @@ impl ApiServer {
             if !matches!(options.resource_version.as_str(), "" | "0") {
                 return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
             }
-            self.wait_for(revision.unwrap_or(0), false).await?;
+            self.wait_for(revision.unwrap_or(0)).await?;
             return Ok((revision, Some(start)));
         }
         let revision = list_revision(options)?;
         // A limit without a match means exactly this version, as it did before there was a match.
         let exact = options.version_match.map_or(options.limit > 0, |m| m == Match::Exact);
-        self.wait_for(revision, !exact).await?;
+        self.wait_for(revision).await?;
         Ok(((exact && revision > 0).then_some(revision), None))
     }
 
-    /// Waits until the server has seen a resource version that a client names. `again`: whether a client whose version does
-    /// not come is asked to try again.
-    pub(super) async fn wait_for(&self, revision: Revision, again: bool) -> Result<(), ApiError> {
+    /// Waits until the server has seen a resource version that a client names.
+    pub(super) async fn wait_for(&self, revision: Revision) -> Result<(), ApiError> {
         self.store.wait_for(revision, WAIT_FOR_REVISION).await.map_err(|error| match error {
             storage::Error::FutureRevision { current } => {
                 ApiError::timeout(format_args!("Too large resource version: {revision}, current: {current}"))
-                    .with_retry_after(u32::from(again))
+                    .with_retry_after(1)
                     .with_cause("ResourceVersionTooLarge", "Too large resource version", "")
             }
             other => self.store_error(other),

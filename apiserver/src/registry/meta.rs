@@ -230,7 +230,7 @@ fn validate_finalizers(object: &Value, errors: &mut Errors) {
         }
     }
     if finalizers.contains(&ORPHAN) && finalizers.contains(&FOREGROUND) {
-        let message = format!("finalizer {FOREGROUND} and {ORPHAN} cannot be both set");
+        let message = format!("finalizer {ORPHAN} and {FOREGROUND} cannot be both set");
         errors.invalid("metadata.finalizers", finalizers, message);
     }
 }

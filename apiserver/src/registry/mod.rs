@@ -134,7 +134,7 @@ impl ApiServer {
 
     /// Waits until what is read next is at least as new as a resource version in a request.
     pub async fn at_least(&self, version: &str) -> Result<(), ApiError> {
-        self.wait_for(revision(version).map_err(|errors| unreadable(&errors))?, true).await
+        self.wait_for(revision(version).map_err(|errors| unreadable(&errors))?).await
     }
 
     /// What a failure of the store means to a client.

@@ -111,7 +111,7 @@ impl ApiServer {
         selection: &Selection,
         version: Revision,
     ) -> Result<(Vec<Arc<Entry>>, Revision), ApiError> {
-        self.wait_for(version, true).await?;
+        self.wait_for(version).await?;
         let range = Range { prefix, start_after: None, limit: 0, at: None };
         let state = self.store.range(range).map_err(|e| self.store_error(e))?;
         let mut entries = state.entries;
@@ -151,7 +151,7 @@ impl WatchReply {
     }
 
     async fn next_chunk(&mut self) -> Option<Bytes> {
-        if self.over {
+        if self.over || Instant::now() >= self.deadline {
             return None;
         }
         if let Some(chunk) = self.initial_chunk() {

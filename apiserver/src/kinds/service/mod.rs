@@ -64,7 +64,7 @@ impl Rules for Service {
     }
 
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
-        names::dns1123_label(if prefix { name.trim_end_matches('-') } else { name })
+        names::dns1123_label(&if prefix { names::mask_trailing_dash(name) } else { name.to_owned() })
     }
 
     fn selectable_fields(&self) -> &'static [&'static str] {
