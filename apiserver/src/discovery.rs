@@ -72,6 +72,11 @@ impl From<&'static Kind> for Resource {
         let stored = match (kind.group, kind.resource) {
             ("events.k8s.io", "events") => ("", "v1"),
             ("autoscaling", "horizontalpodautoscalers") => ("autoscaling", "v2"),
+            // Upstream stores some kinds in the version before, and clients see which by a hash.
+            (
+                "apiextensions.k8s.io" | "admissionregistration.k8s.io",
+                "customresourcedefinitions" | "mutatingadmissionpolicies" | "mutatingadmissionpolicybindings",
+            ) => (kind.group, "v1beta1"),
             _ => (kind.group, kind.version),
         };
         Resource {

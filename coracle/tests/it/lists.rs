@@ -172,13 +172,20 @@ fn a_token_is_for_its_own_list_only() {
             encode(r#"{"v":"meta.k8s.io/v1","rv":0,"start":"a"}"#),
             encode(r#"{"v":"meta.k8s.io/v2","rv":1,"start":"a"}"#),
             encode(r#"{"v":"meta.k8s.io/v1","rv":1,"start":"../../secrets/kube-system/a"}"#),
-            encode(r#"{"v":"meta.k8s.io/v1","rv":1,"start":"/registry/secrets/a"}"#),
+            encode(r#"{"v":"meta.k8s.io/v1","rv":1,"start":"//registry/secrets/a"}"#),
         ] {
             let refused = space.client.get(&query(&all, &[("limit", "1"), ("continue", &bad)])).await;
             refused.fails_with(400, "invalid continue token");
         }
         let both = query(&all, &[("resourceVersion", "1"), ("resourceVersionMatch", "Exact"), ("continue", "x")]);
         space.client.get(&both).await.is(422);
+        let first = space.client.get(&query(&all, &[("limit", "2")])).await.ok();
+        let elsewhere = query("/api/v1/namespaces/kube-system/configmaps", &[("continue", token(&first))]);
+        let listed = space.client.get(&elsewhere).await.ok();
+        assert!(
+            !names(&listed).contains(&"c"),
+            "a token leads nowhere but below the path that it is used on: {listed}"
+        );
     });
 }
 
@@ -244,6 +251,22 @@ fn a_list_is_of_the_version_that_was_asked_for() {
             get(&pairs).await.is(422);
         }
         get(&[("resourceVersion", "abc")]).await.fails_with(400, "abc");
+    });
+}
+
+#[test]
+fn any_version_means_everything() {
+    crate::run(async {
+        let space = Space::bare("lists-any").await;
+        let all = letters(&space).await;
+        let list = space.client.get(&query(&all, &[("resourceVersion", "0"), ("limit", "2")])).await.ok();
+        assert_eq!((names(&list).len(), token(&list)), (5, ""), "limits came later than this way to ask");
+        let list = space.client.get(&query(&all, &[("limit", "-1")])).await.ok();
+        assert_eq!(names(&list).len(), 5);
+        let one = format!("{all}/a?resourceVersion={}", version(&list));
+        assert_eq!(name(&space.client.get(&one).await.ok()), "a");
+        let message = "resourceVersion: Invalid value: \"abc\": strconv.ParseUint: parsing \"abc\": invalid syntax";
+        space.client.get(&format!("{all}/a?resourceVersion=abc")).await.fails_with(500, message);
     });
 }
 
@@ -318,7 +341,9 @@ fn yaml_and_pretty_json_say_the_same() {
         assert!(yaml.text.contains("kind: ConfigMapList") && yaml.text.contains("letter: e"), "{}", yaml.text);
         let pretty = space.client.get(&format!("{all}?pretty=true")).await;
         assert!(pretty.text.contains("\n  \"kind\": \"ConfigMapList\""), "{}", pretty.text);
-        assert_eq!(pretty.json()["items"].as_array().map(Vec::len), Some(5));
+        let pretty = pretty.json();
+        assert_eq!(pretty["items"].as_array().map(Vec::len), Some(5));
+        assert!(pretty["items"][0].get("kind").is_none(), "items do not say what they are: {pretty}");
     });
 }
 

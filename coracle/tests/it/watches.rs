@@ -1,7 +1,7 @@
 //! Watches: which events, in which order, from when, in which form.
 
 use crate::client::{Watch, name, version};
-use crate::{Space, bare, config_map, lists};
+use crate::{Space, bare, config_map, lists, pod};
 use serde_json::{Value, json};
 
 fn labelled(name: &str, tier: &str) -> Value {
@@ -124,6 +124,54 @@ fn initial_events_end_with_a_bookmark() {
         ] {
             space.client.get(&format!("{all}?watch=1&{bad}")).await.is(422);
         }
+    });
+}
+
+#[test]
+fn the_end_of_the_state_is_marked_for_those_who_take_bookmarks() {
+    crate::run(async {
+        let space = Space::bare("watches-marked").await;
+        let all = space.core("configmaps");
+        space.create(&all, config_map("a", json!({}))).await;
+        for (query, marked) in [
+            ("allowWatchBookmarks=true", true),
+            ("resourceVersion=0&allowWatchBookmarks=true", true),
+            ("sendInitialEvents=true&resourceVersionMatch=NotOlderThan", false),
+            ("", false),
+        ] {
+            let mut watch = space.client.watch(&all, &format!("{query}&labelSelector=!none&timeoutSeconds=3600")).await;
+            assert_eq!(watch.next_named().await, "ADDED a", "{query}");
+            let patch = json!({ "data": { "for": query } });
+            if marked {
+                assert_eq!(watch.next().await["type"], "BOOKMARK", "{query}");
+            }
+            space.client.patch(&format!("{all}/a"), "merge", &patch).await.ok();
+            assert_eq!(watch.next_named().await, "MODIFIED a", "{query}");
+        }
+    });
+}
+
+#[test]
+fn a_node_watches_its_own_pods() {
+    crate::run(async {
+        let space = Space::bare("watches-node").await;
+        space.create(&space.core("serviceaccounts"), json!({ "metadata": { "name": "default" } })).await;
+        let all = space.core("pods");
+        let mut watches = Vec::new();
+        for node in ["n1", "n2", ""] {
+            watches.push(space.client.watch(&all, &format!("fieldSelector=spec.nodeName%3D{node}")).await);
+        }
+        for (name, node) in [("a", "n1"), ("b", "n2"), ("c", "n1")] {
+            let mut object = pod(name);
+            object["spec"]["nodeName"] = json!(node);
+            space.create(&all, object).await;
+        }
+        space.create(&all, pod("free")).await;
+        let binding = json!({ "metadata": { "name": "free" }, "target": { "kind": "Node", "name": "n2" } });
+        space.create(&format!("{all}/free/binding"), binding).await;
+        assert_eq!(take(&mut watches[0], 2).await, ["ADDED a", "ADDED c"]);
+        assert_eq!(take(&mut watches[1], 2).await, ["ADDED b", "ADDED free"]);
+        assert_eq!(take(&mut watches[2], 2).await, ["ADDED free", "DELETED free"]);
     });
 }
 
