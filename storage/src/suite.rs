@@ -300,21 +300,21 @@ async fn progress(store: &dyn Store) {
 
 /// Watchers of a key, a tag or a namespace are told of those only, whatever else happens and however long they wait.
 async fn interests(store: &dyn Store) {
-    let root = "/registry/interests/";
+    const ROOT: &str = "/registry/interests/";
     let tag: Tag = |entry| text(&entry.value).split('/').next().unwrap_or_default().to_owned();
     let start = store.revision();
     let watch = |prefix: &str, interest| store.watch_for(prefix, interest, start).unwrap();
-    let mut key = watch(root, Interest::Key("/registry/interests/a/k".into()));
-    let mut tagged = watch(root, Interest::Tagged(tag, "red".to_owned()));
+    let mut key = watch(ROOT, Interest::Key("/registry/interests/a/k".into()));
+    let mut tagged = watch(ROOT, Interest::Tagged(tag, "red".to_owned()));
     let mut namespace = watch("/registry/interests/b/", Interest::All);
     for (at, value) in [("a/k", "red/1"), ("b/x", "blue/1"), ("a/k", "blue/2"), ("a/l", "blue/3"), ("b/y", "red/4")] {
-        store.commit(put(&format!("{root}{at}"), Expect::Any, value)).await.unwrap();
+        store.commit(put(&format!("{ROOT}{at}"), Expect::Any, value)).await.unwrap();
     }
     store.commit(delete(&format!("{root}b/y"), Expect::Any)).await.unwrap();
-    let seen = |event: &Event| {
+    fn seen(event: &Event) -> String {
         let value = event.entry.as_ref().map_or("gone", |entry| text(&entry.value));
-        format!("{} {value}", event.key.strip_prefix(root).unwrap())
-    };
+        format!("{} {value}", event.key.strip_prefix(ROOT).unwrap())
+    }
     for (watch, expected) in [
         (&mut key, vec!["a/k red/1", "a/k blue/2"]),
         // What loses the tag concerns those who watch it.
@@ -322,16 +322,16 @@ async fn interests(store: &dyn Store) {
         (&mut namespace, vec!["b/x blue/1", "b/y red/4", "b/y gone"]),
     ] {
         for event in expected {
-            assert_eq!(seen(&*next(watch).await), event);
+            assert_eq!(seen(&next(watch).await), event);
         }
         assert!(watch.try_next().unwrap().is_none());
         assert_eq!(watch.progress(), store.revision(), "nothing else is for it");
     }
-    let waiting = tokio::spawn(async move { seen(&*next(&mut key).await) });
+    let waiting = tokio::spawn(async move { seen(&next(&mut key).await) });
     store.commit(put("/registry/interests/a/other", Expect::Any, "red/5")).await.unwrap();
     store.commit(put("/registry/interests/a/k", Expect::Any, "blue/6")).await.unwrap();
     assert_eq!(waiting.await.unwrap(), "a/k blue/6");
-    assert_eq!(seen(&*next(&mut tagged).await), "a/other red/5");
+    assert_eq!(seen(&next(&mut tagged).await), "a/other red/5");
 }
 
 async fn waiting(store: &Arc<dyn Store>) {
