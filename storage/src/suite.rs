@@ -310,7 +310,7 @@ async fn interests(store: &dyn Store) {
     for (at, value) in [("a/k", "red/1"), ("b/x", "blue/1"), ("a/k", "blue/2"), ("a/l", "blue/3"), ("b/y", "red/4")] {
         store.commit(put(&format!("{ROOT}{at}"), Expect::Any, value)).await.unwrap();
     }
-    store.commit(delete(&format!("{root}b/y"), Expect::Any)).await.unwrap();
+    store.commit(delete(&format!("{ROOT}b/y"), Expect::Any)).await.unwrap();
     fn seen(event: &Event) -> String {
         let value = event.entry.as_ref().map_or("gone", |entry| text(&entry.value));
         format!("{} {value}", event.key.strip_prefix(ROOT).unwrap())
