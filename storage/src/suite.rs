@@ -311,7 +311,7 @@ async fn interests(store: &dyn Store) {
         store.commit(put(&format!("{ROOT}{at}"), Expect::Any, value)).await.unwrap();
     }
     store.commit(delete(&format!("{ROOT}b/y"), Expect::Any)).await.unwrap();
-    fn seen(event: &Event) -> String {
+    fn seen(event: &Arc<Event>) -> String {
         let value = event.entry.as_ref().map_or("gone", |entry| text(&entry.value));
         format!("{} {value}", event.key.strip_prefix(ROOT).unwrap())
     }
