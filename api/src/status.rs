@@ -32,6 +32,8 @@ pub struct Parts {
     pub retry_after_seconds: u32,
     /// Where an expired list can go on, at the newest state.
     pub continue_token: String,
+    /// What the client is warned of besides: not part of the status, but of the answer's headers.
+    pub warnings: Vec<String>,
 }
 
 impl std::ops::Deref for ApiError {
@@ -97,6 +99,13 @@ impl ApiError {
     pub fn conflict(kind: &Kind, name: &str, why: impl std::fmt::Display) -> ApiError {
         let message = format!("Operation cannot be fulfilled on {} {}: {why}", kind.qualified_resource(), quote(name));
         Self::new(409, "Conflict", message).about(kind.group, kind.resource, name)
+    }
+
+    /// A conflict that names the kind where others name the resource.
+    pub fn conflict_of_kind(kind: &Kind, name: &str, why: impl std::fmt::Display) -> ApiError {
+        let what = qualified(kind.kind, kind.group);
+        let message = format!("Operation cannot be fulfilled on {what} {}: {why}", quote(name));
+        Self::new(409, "Conflict", message).about(kind.group, kind.kind, name)
     }
 
     /// The optimistic-concurrency conflict.
@@ -231,10 +240,11 @@ impl ApiError {
 
 /// The `Status` of a deletion that is complete.
 pub fn deleted(kind: &Kind, name: &str, uid: &str) -> Value {
-    json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-        "details": { "name": name, "group": kind.group, "kind": kind.resource, "uid": uid },
-    })
+    let mut details = json!({ "name": name, "kind": kind.resource, "uid": uid });
+    if !kind.group.is_empty() {
+        details["group"] = kind.group.into();
+    }
+    json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details })
 }
 
 #[cfg(test)]

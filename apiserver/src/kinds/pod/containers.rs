@@ -11,26 +11,17 @@ use std::collections::HashSet;
 const RESTART_POLICIES: [&str; 3] = ["Always", "Never", "OnFailure"];
 const MAX_RESTART_RULES: usize = 20;
 const MAX_EXIT_CODES: usize = 255;
-/// What an ephemeral container shares with others; the rest of their fields it may not have.
-const EPHEMERAL_FIELDS: [&str; 18] = [
-    "name",
-    "image",
-    "command",
-    "args",
-    "workingDir",
-    "envFrom",
-    "env",
-    "volumeMounts",
-    "volumeDevices",
-    "terminationMessagePath",
-    "terminationMessagePolicy",
-    "imagePullPolicy",
-    "securityContext",
-    "stdin",
-    "stdinOnce",
-    "tty",
-    "targetContainerName",
+/// What other containers have and an ephemeral one may not.
+const NOT_EPHEMERAL: [&str; 9] = [
+    "ports",
+    "resources",
+    "resizePolicy",
+    "restartPolicy",
     "restartPolicyRules",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
 ];
 
 /// Checks all containers of a pod's specification.
@@ -88,7 +79,7 @@ fn validate_init_containers<'a>(
         probes::forbid(container, &path, errors);
         let policies = path.at("resizePolicy");
         for (j, policy) in list(container, "resizePolicy").iter().enumerate() {
-            if text(policy, "restartPolicy") == "RestartContainer" {
+            if text(policy, "restartPolicy") == "RestartContainer" && !scope.options.restarted_init_containers {
                 let detail = "must not be set to 'RestartContainer' for non-sidecar initContainers";
                 errors.invalid(policies.index(j).at("restartPolicy"), "RestartContainer", detail);
             }
@@ -115,14 +106,14 @@ fn validate_ephemeral_containers<'a>(
         if !target.is_empty() && !others.contains(target) {
             errors.not_found(path.at("targetContainerName"), target);
         }
-        for (key, value) in container.as_object().into_iter().flatten() {
-            let empty = match value {
-                Value::Null => true,
-                Value::Array(items) => items.is_empty(),
-                Value::Object(fields) => key == "resources" && fields.is_empty(),
-                _ => false,
+        for key in NOT_EPHEMERAL {
+            let empty = match child(container, key) {
+                None => true,
+                Some(Value::Array(items)) => items.is_empty(),
+                Some(Value::Object(fields)) => key == "resources" && fields.is_empty(),
+                Some(_) => false,
             };
-            if !empty && !EPHEMERAL_FIELDS.contains(&key.as_str()) {
+            if !empty {
                 errors.forbidden(path.at(key), "cannot be set for an Ephemeral Container");
             }
         }

@@ -68,8 +68,10 @@ fn validate_tolerations(new: &Value, old: &Value, path: &Path, errors: &mut Erro
     };
     let kept: HashSet<_> = list(new, "tolerations").iter().map(identity).collect();
     if !list(old, "tolerations").iter().all(|toleration| kept.contains(&identity(toleration))) {
-        errors.forbidden(path, "existing toleration can not be modified except its tolerationSeconds");
+        return errors.forbidden(path, "existing toleration can not be modified except its tolerationSeconds");
     }
+    let comparing = list(old, "tolerations").iter().any(|old| matches!(text(old, "operator"), "Lt" | "Gt"));
+    super::validate_tolerations(list(new, "tolerations"), comparing, path, errors);
 }
 
 fn validate_gates(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
@@ -103,7 +105,7 @@ fn validate_rest(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
         restore_gated(&mut munged, new, old, path, errors);
     }
     if !same(Some(&munged), Some(old)) {
-        let changes = diff(old, &munged);
+        let changes = diff("PodSpec", old, &munged);
         errors.forbidden(path, format!("pod updates may not change fields other than {CHANGEABLE}\n{changes}"));
     }
 }
@@ -149,7 +151,7 @@ pub fn validate_ephemeral(pod: &Value, old: &Value, errors: &mut Errors) {
         match by_name.get(name) {
             None => errors.forbidden(path, format!("existing ephemeral containers \"{name}\" may not be removed\n")),
             Some(new) if !same(Some(new), Some(old)) => {
-                let changes = diff(old, new);
+                let changes = diff("EphemeralContainer", old, new);
                 let detail = format!("existing ephemeral containers \"{name}\" may not be changed\n{changes}");
                 errors.forbidden(path, detail);
             }
