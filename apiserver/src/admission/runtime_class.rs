@@ -8,6 +8,7 @@ use crate::registry::Call;
 use crate::resources;
 use api::Value;
 use api::document;
+use api::names;
 use api::status::ApiError;
 
 /// More tolerations than this are not compared with each other.
@@ -62,6 +63,14 @@ fn concerns(call: &Call<'_>, operation: Operation) -> bool {
 /// The class that the pod names.
 fn class_of(call: &Call<'_>, pod: &Value) -> Result<Option<Value>, ApiError> {
     let Some(name) = document::get(pod, "spec.runtimeClassName").and_then(Value::as_str) else { return Ok(None) };
+    if name.is_empty() {
+        return Err(ApiError::new(500, "", "resource name may not be empty"));
+    }
+    let problems = names::path_segment(name);
+    if !problems.is_empty() {
+        let why = format!("invalid resource name {}: [{}]", api::field::quote(name), problems.join(" "));
+        return Err(ApiError::new(500, "", why));
+    }
     let classes = resources::builtin("node.k8s.io", "runtimeclasses");
     match call.server.store.get(&classes.key("", name)).map_err(|e| call.server.store_error(e))? {
         Some(entry) => classes.read(&entry.value).map(Some),
@@ -123,8 +132,8 @@ fn implies(a: &Value, b: &Value) -> bool {
     if same(Some(a), Some(b)) {
         return true;
     }
-    let key = text(a, "key") == text(b, "key");
-    if !key && !(text(a, "key").is_empty() && text(a, "operator") == "Exists") {
+    let any_key = text(a, "key").is_empty() && text(a, "operator") == "Exists";
+    if text(a, "key") != text(b, "key") && !any_key {
         return false;
     }
     if !text(a, "effect").is_empty() && text(a, "effect") != text(b, "effect") {

@@ -50,7 +50,7 @@ fn validate_containers(containers: &[Value], scope: &Scope, path: &Path, errors:
             errors.duplicate(path.at("name"), text(container, "name"));
         }
         probes::validate(container, scope, &path, errors);
-        validate_restart_policy(container, &path, errors);
+        validate_restart_policy(container, false, &path, errors);
     }
     resources::validate_host_ports(containers, path, errors);
 }
@@ -67,7 +67,7 @@ fn validate_init_containers<'a>(
         let path = list_path.index(i);
         let name = text(container, "name");
         validate_common(container, scope, &path, errors);
-        validate_restart_policy(container, &path, errors);
+        validate_restart_policy(container, true, &path, errors);
         if regular.contains(name) || (!name.is_empty() && !seen.insert(name)) {
             errors.duplicate(path.at("name"), name);
         }
@@ -183,13 +183,19 @@ fn validate_ports(container: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// A container's own restart policy and its rules by exit code (KEP-5307).
-fn validate_restart_policy(container: &Value, path: &Path, errors: &mut Errors) {
+/// A container's own restart policy and its rules by exit code (KEP-5307). Rules of an init container without a policy are
+/// not looked at.
+fn validate_restart_policy(container: &Value, is_init: bool, path: &Path, errors: &mut Errors) {
     let rules = list(container, "restartPolicyRules");
     match opt_text(container, "restartPolicy") {
         Some(policy) => one_of(errors, &path.at("restartPolicy"), policy, &RESTART_POLICIES),
         None if rules.is_empty() => return,
-        None => errors.required(path.at("restartPolicy"), "must specify restartPolicy when restart rules are used"),
+        None => {
+            errors.required(path.at("restartPolicy"), "must specify restartPolicy when restart rules are used");
+            if is_init {
+                return;
+            }
+        }
     }
     let path = path.at("restartPolicyRules");
     if rules.len() > MAX_RESTART_RULES {

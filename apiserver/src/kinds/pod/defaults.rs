@@ -234,6 +234,9 @@ fn default_volume_source(volume: &mut Value) {
         for (key, value) in defaults {
             default(source, key, *value);
         }
+        if key == "scaleIO" {
+            as_map(source).entry("secretRef").or_insert(Value::Null);
+        }
         if key == "azureDisk" {
             default(source, "readOnly", false);
         }

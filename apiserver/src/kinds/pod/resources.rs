@@ -93,6 +93,10 @@ pub fn validate_overhead(overhead: &Value, scope: &Scope, path: &Path, errors: &
         validate_quantity(name, value, &path, errors);
         validate_pages(name, value, scope, &path, errors);
     }
+    let names = || overhead.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+    if names().any(is_huge_page) && !names().any(|name| matches!(name, "cpu" | "memory")) {
+        errors.forbidden(path, "HugePages require cpu or memory");
+    }
 }
 
 /// The checks of a pod's own `resources` (KEP-2837).
