@@ -34,6 +34,8 @@ pub struct Parts {
     pub retry_after_seconds: u32,
     /// Where an expired list can go on, at the newest state.
     pub continue_token: String,
+    /// What the client is warned of besides: not part of the status, but of the answer's headers.
+    pub warnings: Vec<String>,
 }
 
 impl std::ops::Deref for ApiError {

@@ -173,7 +173,7 @@ async fn create(
     let validation = field_validation(&incoming.query, "CreateOptions")?;
     let call = call(server, resource, incoming, "CreateOptions")?;
     let object = decode::object(&call, incoming, validation)?;
-    let created = server.create(&call, object).await?;
+    let created = server.create(&call, object).await.map_err(|failure| call.failed(failure))?;
     Ok(reply(201, &call, created, output))
 }
 
@@ -195,7 +195,7 @@ pub async fn update(
         let created = server.create(&call, object).await?;
         return Ok(reply(201, &call, created, output));
     }
-    let updated = server.update(&call, part, &|_| Ok(object.clone())).await?;
+    let updated = server.update(&call, part, &|_| Ok(object.clone())).await.map_err(|failure| call.failed(failure))?;
     Ok(reply(200, &call, updated, output))
 }
 
@@ -234,7 +234,8 @@ pub async fn patch(
         return apply(Call { applies: true, ..call }, incoming, part, force, output).await;
     }
     let patch = Patch::new(&incoming.headers, &incoming.body, resource.ty)?;
-    let updated = server.update(&call, part, &|old| decode::patched(&call, &patch, old, validation)).await?;
+    let updated = server.update(&call, part, &|old| decode::patched(&call, &patch, old, validation)).await;
+    let updated = updated.map_err(|failure| call.failed(failure))?;
     Ok(reply(200, &call, updated, output))
 }
 

@@ -4,8 +4,11 @@
 mod certificates;
 mod default_tolerations;
 mod namespace_lifecycle;
+mod pod_resize;
+pub mod pod_topology_labels;
 mod priority;
 mod rbac;
+mod runtime_class;
 mod service_account;
 mod taint_nodes;
 
@@ -41,9 +44,12 @@ static PLUGINS: &[Plugin] = &[
     Plugin { name: "TaintNodesByCondition", mutate: taint_nodes::mutate, ..PASS },
     Plugin { name: "Priority", mutate: priority::mutate, validate: priority::validate },
     Plugin { name: "DefaultTolerationSeconds", mutate: default_tolerations::mutate, ..PASS },
+    Plugin { name: "RuntimeClass", mutate: runtime_class::mutate, validate: runtime_class::validate },
     Plugin { name: "CertificateApproval", validate: certificates::approval, ..PASS },
     Plugin { name: "CertificateSigning", validate: certificates::signing, ..PASS },
     Plugin { name: "CertificateSubjectRestriction", validate: certificates::subject, ..PASS },
+    Plugin { name: "PodTopologyLabels", mutate: pod_topology_labels::mutate, ..PASS },
+    Plugin { name: "PodResizeValidator", validate: pod_resize::validate, ..PASS },
     Plugin { name: "RBACEscalation", validate: rbac::validate, ..PASS },
 ];
 

@@ -34,8 +34,8 @@ pub fn mutate(call: &Call<'_>, operation: Operation, object: &mut Value) -> Resu
         }
         _ => {}
     }
-    let given = document::get_str(object, "spec.preemptionPolicy");
-    if !given.is_empty() && given != policy {
+    let given = document::get(object, "spec.preemptionPolicy").and_then(Value::as_str);
+    if let Some(given) = given.filter(|given| *given != policy) {
         return forbidden(format!(
             "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
         ));

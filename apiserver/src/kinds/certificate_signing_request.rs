@@ -277,7 +277,7 @@ fn no_decision_is_made(request: &Value, old: &Value, errors: &mut Errors) {
         if now.len() > before.len() {
             errors.forbidden(CONDITIONS, format!("updates may not add a condition of type {}", quote(kind)));
         } else if now.len() == before.len() && now != before {
-            let changes = diff::diff(&json!(before), &json!(now));
+            let changes = diff::diff("CertificateSigningRequestCondition", &json!(before), &json!(now));
             let message = format!("updates may not modify a condition of type {}\n{changes}", quote(kind));
             errors.forbidden(CONDITIONS, message);
         }

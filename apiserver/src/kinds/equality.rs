@@ -10,6 +10,23 @@ const PLAIN_FLAGS: [&str; 7] = ["hostNetwork", "hostPID", "hostIPC", "stdin", "s
 /// Numbers for which zero is the same as not set.
 const PLAIN_NUMBERS: [&str; 5] =
     ["hostPort", "initialDelaySeconds", "minReadySeconds", "partition", "observedGeneration"];
+/// Texts for which empty is something else than not set.
+const OPTIONAL_TEXTS: [&str; 14] = [
+    "hostnameOverride",
+    "fsGroupChangePolicy",
+    "supplementalGroupsPolicy",
+    "seLinuxChangePolicy",
+    "runtimeClassName",
+    "mountPropagation",
+    "recursiveReadOnly",
+    "procMount",
+    "localhostProfile",
+    "gmsaCredentialSpecName",
+    "gmsaCredentialSpec",
+    "runAsUserName",
+    "storageClassName",
+    "volumeAttributesClassName",
+];
 /// Maps and plain structs for which empty is the same as not set.
 const PLAIN_MAPS: [&str; 14] = [
     "nodeSelector",
@@ -51,7 +68,7 @@ fn same_fields(a: &Map, b: &Map) -> bool {
 fn is_unset(key: &str, value: &Value) -> bool {
     match value {
         Value::Null => true,
-        Value::String(text) => text.is_empty() && !key.is_empty(),
+        Value::String(text) => text.is_empty() && !key.is_empty() && !OPTIONAL_TEXTS.contains(&key),
         Value::Array(items) => items.is_empty(),
         Value::Bool(false) => PLAIN_FLAGS.contains(&key),
         Value::Number(number) => number.as_i64() == Some(0) && PLAIN_NUMBERS.contains(&key),

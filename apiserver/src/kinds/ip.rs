@@ -45,6 +45,23 @@ pub fn validate_endpoint_ip(errors: &mut Errors, path: &Path, value: &str) {
     }
 }
 
+/// What to warn of about an address that is not written as it should be.
+pub fn ip_warning(path: &Path, value: &str) -> Option<String> {
+    let ip = names::sloppy_ip(value)?;
+    match value.parse::<IpAddr>() {
+        Ok(IpAddr::V6(six)) if six.to_ipv4_mapped().is_none() => {
+            let canonical = six.to_string();
+            let why = format!("{path}: IPv6 address {value:?} should be in RFC 5952 canonical format ({canonical:?})");
+            (canonical != value).then_some(why)
+        }
+        Ok(IpAddr::V4(_)) => None,
+        _ => {
+            let canonical = ip.to_canonical().to_string();
+            Some(format!("{path}: non-standard IP address {value:?} is invalid: use {canonical:?}"))
+        }
+    }
+}
+
 /// Two networks or addresses of different families, or a single one.
 pub fn is_single_or_dual(families: impl IntoIterator<Item = bool>) -> bool {
     let families: Vec<bool> = families.into_iter().collect();

@@ -40,14 +40,19 @@ pub fn validate_annotations(metadata: &Value, path: &Path, errors: &mut Errors) 
 
 /// Checks a `metav1.LabelSelector`.
 pub fn validate_selector(selector: &Value, path: &Path, errors: &mut Errors) {
+    validate_selector_values(selector, true, path, errors);
+}
+
+/// Like [`validate_selector`]; the values of requirements are checked where `strict_values`.
+pub fn validate_selector_values(selector: &Value, strict_values: bool, path: &Path, errors: &mut Errors) {
     validate_labels(selector, path, "matchLabels", errors);
     let expressions = path.at("matchExpressions");
     for (i, requirement) in list(selector, "matchExpressions").iter().enumerate() {
-        validate_requirement(requirement, &expressions.index(i), errors);
+        validate_requirement(requirement, strict_values, &expressions.index(i), errors);
     }
 }
 
-fn validate_requirement(requirement: &Value, path: &Path, errors: &mut Errors) {
+fn validate_requirement(requirement: &Value, strict_values: bool, path: &Path, errors: &mut Errors) {
     let values = list(requirement, "values");
     match text(requirement, "operator") {
         "In" | "NotIn" if values.is_empty() => {
@@ -61,7 +66,7 @@ fn validate_requirement(requirement: &Value, path: &Path, errors: &mut Errors) {
     }
     validate_key(text(requirement, "key"), &path.at("key"), errors);
     let values = path.at("values");
-    for (i, value) in texts(requirement, "values").enumerate() {
+    for (i, value) in texts(requirement, "values").enumerate().filter(|_| strict_values) {
         invalid_each(errors, &values.index(i), value, names::label_value(value));
     }
 }

@@ -22,6 +22,7 @@ mod flow_schema;
 pub mod horizontal_pod_autoscaler;
 mod ingress;
 mod int_or_percent;
+mod internal;
 mod ip;
 mod job;
 mod labels;
@@ -51,6 +52,8 @@ mod stateful_set;
 mod storage_class;
 pub mod subresources;
 mod webhook_configuration;
+
+pub use equality::same;
 
 use crate::authn::User;
 use crate::resources::Conversion;
@@ -109,6 +112,16 @@ pub trait Rules: Send + Sync {
 
     /// Warnings for the client about a create or an update (`old` is given).
     fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Warnings about what the client sent, before [`Rules::prepare_for_create`] changes it.
+    fn given_warnings(&self, _object: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Warnings about an update of `status`.
+    fn status_warnings(&self, _object: &Value) -> Vec<String> {
         Vec::new()
     }
 

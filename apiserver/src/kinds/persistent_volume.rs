@@ -82,7 +82,7 @@ impl Rules for PersistentVolume {
         let spec = |object| child(object, "spec").unwrap_or(&Value::Null);
         let (new_source, old_source) = (source(spec(volume), spec(old)), source(spec(old), spec(old)));
         if !equality::same(Some(&new_source), Some(&old_source)) {
-            let changes = diff::diff(&old_source, &new_source);
+            let changes = diff::diff("PersistentVolumeSource", &old_source, &new_source);
             let message = format!("spec.persistentvolumesource is immutable after creation\n{changes}");
             errors.forbidden("spec.persistentvolumesource", message);
         }

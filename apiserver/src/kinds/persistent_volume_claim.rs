@@ -42,7 +42,7 @@ impl Rules for PersistentVolumeClaim {
         }
         let (new_spec, old_spec) = (comparable(claim, old), comparable(old, old));
         if !equality::same(Some(&new_spec), Some(&old_spec)) {
-            let changes = diff::diff(&old_spec, &new_spec);
+            let changes = diff::diff("PersistentVolumeClaimSpec", &old_spec, &new_spec);
             errors.forbidden(
                 "spec",
                 format!(

@@ -7,6 +7,7 @@ mod containers;
 mod defaults;
 mod env;
 mod mounts;
+mod options;
 mod probes;
 mod projected;
 mod qos;
@@ -28,17 +29,18 @@ pub use defaults::{default, default_claim, default_template, drop_disabled};
 pub use qos::qos_class;
 pub use resources::{STANDARD_RESOURCES, aggregate, is_extended, is_huge_page, is_native, quantity, validate_quantity};
 pub use subresources::{
-    bind, prepare_ephemeral_containers, prepare_resize, validate_ephemeral_containers, validate_resize,
+    bind, check_binding, prepare_ephemeral_containers, prepare_resize, validate_ephemeral_containers, validate_resize,
 };
 pub use template::{validate as validate_template, validate_always, validate_replicated, validate_selected};
 pub use warnings::{dns_label_warning, template_warnings};
 
 use super::equality::same;
 use super::path::{Path, child, descend, int, list, opt_flag, opt_text, text};
-use super::{Context, Rules};
+use super::{Context, MetadataChecks, Rules};
 use api::document;
 use api::field::Errors;
 use api::{Map, Value, names, time};
+use options::Options;
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
@@ -58,6 +60,8 @@ pub struct Owner<'a> {
     pub claim_templates: &'a [Value],
     /// Host name and subdomain come from elsewhere (StatefulSet).
     pub ignores_host_names: bool,
+    /// The pod or template that is replaced: what it already breaks stays allowed.
+    pub old: Option<&'a Value>,
 }
 
 /// What the checks of a container need to know of the pod.
@@ -71,6 +75,8 @@ struct Scope<'a> {
     restart_policy: &'a str,
     /// The pod shares the host's user namespace.
     host_users: bool,
+    is_pod: bool,
+    options: Options,
 }
 
 struct Volume<'a> {
@@ -80,7 +86,7 @@ struct Volume<'a> {
 }
 
 impl<'a> Scope<'a> {
-    fn new(spec: &'a Value) -> Scope<'a> {
+    fn new(spec: &'a Value, owner: &Owner) -> Scope<'a> {
         Scope {
             volumes: HashMap::new(),
             claims: list(spec, "resourceClaims")
@@ -92,6 +98,8 @@ impl<'a> Scope<'a> {
             os: child(spec, "os").and_then(|os| opt_text(os, "name")),
             restart_policy: text(spec, "restartPolicy"),
             host_users: opt_flag(spec, "hostUsers") != Some(false),
+            is_pod: owner.is_pod,
+            options: Options::new(owner.old.and_then(|old| child(old, "spec"))),
         }
     }
 
@@ -103,13 +111,13 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// Checks of a pod that are the same when it is made and when it is changed.
-fn validate(pod: &Value, errors: &mut Errors) {
-    annotations::validate(pod, &Path::root("metadata.annotations"), errors);
+/// Checks of a pod that are the same when it is made and when it is changed from `old`.
+fn validate(pod: &Value, old: Option<&Value>, errors: &mut Errors) {
+    annotations::validate(pod, old, &Path::root("metadata.annotations"), errors);
     let empty = Value::Object(Map::new());
     let spec = child(pod, "spec").unwrap_or(&empty);
     let is_mirror = annotations::is_mirror(pod);
-    let owner = Owner { is_pod: true, name: document::name(pod), is_mirror, ..Owner::default() };
+    let owner = Owner { is_pod: true, name: document::name(pod), is_mirror, old, ..Owner::default() };
     let path = Path::root("spec");
     spec::validate(spec, &owner, &path, errors);
     spec::validate_pod_only(spec, &path, errors);
@@ -126,8 +134,17 @@ impl Rules for Pod {
         defaults::default_pod(object);
     }
 
+    /// Of the status that is given only the class counts.
+    fn keeps_status_on_create(&self) -> bool {
+        true
+    }
+
     fn prepare_for_create(&self, pod: &mut Value, context: &Context) {
-        let mut status = json!({"phase": "Pending", "qosClass": qos_class(pod)});
+        let class = match document::get_str(pod, "status.qosClass") {
+            "" => qos_class(pod),
+            class => class,
+        };
+        let mut status = json!({"phase": "Pending", "qosClass": class});
         let labels = document::labels(pod).cloned().unwrap_or_default();
         let annotations = document::annotations(pod).cloned();
         let Some(spec) = pod.get_mut("spec").filter(|spec| spec.is_object()) else { return };
@@ -163,6 +180,14 @@ impl Rules for Pod {
         status::prepare(pod, old);
     }
 
+    fn check(&self, pod: &Value, old: Option<&Value>, errors: &mut Errors) {
+        validate(pod, old, errors);
+        match old {
+            Some(old) => update::validate(pod, old, errors),
+            None => self.validate_create(pod, errors),
+        }
+    }
+
     fn validate_create(&self, pod: &Value, errors: &mut Errors) {
         let Some(spec) = child(pod, "spec") else { return };
         let path = Path::root("spec");
@@ -173,14 +198,6 @@ impl Rules for Pod {
             errors.forbidden(path.at("nodeName"), "cannot be set until all schedulingGates have been cleared");
         }
         annotations::validate_match_fields(pod, &path, errors);
-    }
-
-    fn validate(&self, pod: &Value, errors: &mut Errors) {
-        validate(pod, errors);
-    }
-
-    fn validate_update(&self, pod: &Value, old: &Value, errors: &mut Errors) {
-        update::validate(pod, old, errors);
     }
 
     fn validate_status_update(&self, pod: &Value, old: &Value, errors: &mut Errors) {
@@ -198,6 +215,18 @@ impl Rules for Pod {
         }
         warnings.extend(template_warnings(&Path::root(""), pod));
         warnings
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::AGAIN
+    }
+
+    fn given_warnings(&self, pod: &Value) -> Vec<String> {
+        warnings::given_warnings(pod)
+    }
+
+    fn status_warnings(&self, pod: &Value) -> Vec<String> {
+        warnings::status_warnings(pod)
     }
 
     fn selectable_fields(&self) -> &'static [&'static str] {

@@ -25,10 +25,11 @@ impl Rules for PodTemplate {
         drop_disabled_at(object, Some(old), "template.spec");
     }
 
-    fn validate(&self, object: &Value, errors: &mut Errors) {
+    fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
         let empty = Value::Object(Map::new());
         let template = child(object, "template").unwrap_or(&empty);
-        validate_template(template, &Owner::default(), &Path::root("template"), errors);
+        let owner = Owner { old: old.and_then(|old| child(old, "template")), ..Owner::default() };
+        validate_template(template, &owner, &Path::root("template"), errors);
     }
 
     fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {

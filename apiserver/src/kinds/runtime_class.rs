@@ -25,7 +25,7 @@ impl Rules for RuntimeClass {
             validate_labels(scheduling, &path, "nodeSelector", errors);
             let tolerations = list(scheduling, "tolerations");
             let path = path.at("tolerations");
-            validate_tolerations(tolerations, &path, errors);
+            validate_tolerations(tolerations, false, &path, errors);
             let key = |toleration| ["key", "operator", "value", "effect"].map(|part| text(toleration, part));
             for (i, toleration) in tolerations.iter().enumerate() {
                 if tolerations[..i].iter().any(|other| key(other) == key(toleration)) {

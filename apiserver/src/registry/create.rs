@@ -40,6 +40,7 @@ impl ApiServer {
         }
         let reservation = reserve::for_write(call, None, &mut object)?;
         let context = Context { user: call.user, now: call.now };
+        resource.rules.given_warnings(&object).into_iter().for_each(|warning| call.warn(warning));
         resource.rules.prepare_for_create(&mut object, &context);
         self.complete(resource, &mut object);
         let mut errors = Errors::new();

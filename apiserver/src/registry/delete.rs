@@ -32,7 +32,8 @@ enum Step {
     Pending,
     /// It is marked, and stays until grace and finalizers are over.
     Mark(Value),
-    Remove,
+    /// It goes, and was this at the end.
+    Remove(Value),
 }
 
 impl ApiServer {
@@ -64,15 +65,14 @@ impl ApiServer {
         match step {
             Step::Pending => Ok(Ok(Deleted { object: Object::Stored(entry.clone()), gone: false })),
             Step::Mark(object) if call.dry_run => Ok(Ok(Deleted { object: Object::Built(object), gone: false })),
-            Step::Remove if call.dry_run => Ok(Ok(Deleted { object: Object::Built(old), gone: true })),
+            Step::Remove(last) if call.dry_run => Ok(Ok(Deleted { object: Object::Built(last), gone: true })),
             Step::Mark(object) => Ok(match self.commit(call, key, expect, Some(&object)).await? {
                 Ok(committed) => Ok(Deleted { object: Object::Stored(committed.entry), gone: false }),
                 Err(current) => Err(current),
             }),
-            Step::Remove => Ok(match self.commit(call, key, expect, None).await? {
+            Step::Remove(mut last) => Ok(match self.commit(call, key, expect, None).await? {
                 Ok(committed) => {
                     reserve::release(call, &old);
-                    let mut last = old;
                     document::set(&mut last, "metadata.resourceVersion", committed.revision.to_string());
                     Ok(Deleted { object: Object::Built(last), gone: true })
                 }
@@ -150,7 +150,10 @@ fn plan(call: &Call<'_>, options: &DeleteOptions, old: &Value) -> Step {
     }
     let kept = !finalizers.is_empty() || rules.is_kept(old);
     if !graceful && !kept {
-        return Step::Remove;
+        if period.is_some() && !terminating {
+            mark(&mut object, call.now, 0);
+        }
+        return Step::Remove(object);
     }
     if kept && !graceful {
         // Finalizers outlive the grace period: nothing is left to wait for but them.

@@ -72,6 +72,23 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// A demand on the stored object that does not hold: upstream says it with the object's key in its store.
+    pub fn precondition_failed(&self, what: &str, wanted: &str, have: &str) -> ApiError {
+        let key = self.key();
+        let key = if self.dry_run { key.strip_prefix("/registry").unwrap_or(&key) } else { &key };
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: \
+             Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {have}"
+        );
+        ApiError::conflict(self.resource.kind, self.name, why)
+    }
+
+    /// A failure, with the warnings so far.
+    pub fn failed(&self, mut failure: ApiError) -> ApiError {
+        failure.warnings.append(&mut self.warnings.lock());
+        failure
+    }
+
     /// The writer that managed fields are noted for.
     pub fn writer(&self) -> Writer<'_> {
         let (manager, api_version) = (self.manager, self.resource.api_version.as_str());

@@ -123,9 +123,7 @@ fn check_versions(call: &Call<'_>, part: Part, object: &Value, old: &Value) -> R
     meta::match_name(object, call.name)?;
     let uid = document::uid(object);
     if !uid.is_empty() && uid != document::uid(old) {
-        let why =
-            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", document::uid(old));
-        return Err(ApiError::conflict(kind, call.name, why));
+        return Err(call.precondition_failed("UID", uid, document::uid(old)));
     }
     if matches!(version, "" | "0") {
         if part != Part::Internal && !call.resource.rules.allow_unconditional_update() && call.subresource.is_empty() {
@@ -194,11 +192,12 @@ fn validate(call: &Call<'_>, part: Part, object: &Value, old: &Value) -> Result<
         _ => subresources::validate(part, object, old, &mut errors),
     }
     check(call.resource, call.name, &errors)?;
-    if matches!(part, Part::Main | Part::Scale) {
-        for warning in rules.warnings(object, Some(old)) {
-            call.warn(warning);
-        }
-    }
+    let warnings = match part {
+        Part::Main | Part::Scale => rules.warnings(object, Some(old)),
+        Part::Status => rules.status_warnings(object),
+        _ => Vec::new(),
+    };
+    warnings.into_iter().for_each(|warning| call.warn(warning));
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! `pods/binding`: the scheduler's word on which node a pod runs.
 
+use crate::admission::pod_topology_labels;
 use crate::decode;
 use crate::kinds::pod;
 use crate::params::field_validation;
@@ -23,13 +24,6 @@ pub async fn create(
     let validation = field_validation(&incoming.query, "CreateOptions")?;
     let call = verbs::call(server, resource, incoming, "CreateOptions")?;
     let binding = decode::subresource(&call, incoming, "", "v1", "Binding", validation)?;
-    let name = document::name(&binding);
-    if !name.is_empty() && name != call.name {
-        return Err(ApiError::bad_request(format!(
-            "name in URL does not match name in Binding object: {} != {name}",
-            call.name
-        )));
-    }
     bind(&call, &binding, incoming).await
 }
 
@@ -59,9 +53,23 @@ pub async fn create_by_name(server: &ApiServer, incoming: &Incoming) -> Result<R
 }
 
 async fn bind(call: &Call<'_>, binding: &Value, incoming: &Incoming) -> Result<Response<Body>, ApiError> {
+    pod::check_binding(call.name, binding)?;
+    let mut binding = binding.clone();
+    if document::get_str(&binding, "target.kind") == "Node" {
+        let labels = pod_topology_labels::labels_of_node(call, document::get_str(&binding, "target.name"))?;
+        document::child(document::metadata_mut(&mut binding), "labels").extend(labels);
+    }
     let change = |old: &Value| {
+        for (what, wanted, have) in [
+            ("UID", document::uid(&binding), document::uid(old)),
+            ("ResourceVersion", document::resource_version(&binding), document::resource_version(old)),
+        ] {
+            if !wanted.is_empty() && wanted != have {
+                return Err(call.precondition_failed(what, wanted, have));
+            }
+        }
         let mut pod = old.clone();
-        pod::bind(&mut pod, binding, call.now)?;
+        pod::bind(&mut pod, &binding, call.now)?;
         Ok(pod)
     };
     call.server.update(call, Part::Internal, &change).await?;

@@ -16,7 +16,7 @@ use http::Method;
 use record::{Expected, Observed};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
-use topic::{Change, Patch, Request, Topic};
+use topic::{Change, Prepare, Request, Topic};
 
 /// Differences that a failing topic prints; the rest is only counted.
 const PRINTED: usize = 25;
@@ -108,11 +108,24 @@ impl Runner<'_> {
             let answer = self.cx.post(&self.topic.path, &self.topic.object)?;
             ensure!(answer.status == 201, "creating the object: {} {}", answer.status, answer.text);
             self.made.push(self.topic.object_path());
+            self.topic.prepare.iter().try_for_each(|change| self.prepare(change))?;
             self.updates("update", "", &self.topic.update).context("update")?;
             self.updates("status", "/status", &self.topic.status).context("status")?;
+            for (subresource, changes) in &self.topic.subresources {
+                self.updates(subresource, &suffix(subresource), changes).with_context(|| subresource.clone())?;
+            }
             self.patches().context("patch")?;
         }
         self.topic.requests.iter().try_for_each(|request| self.request(request))
+    }
+
+    fn prepare(&self, change: &Prepare) -> Result<()> {
+        let object = self.topic.object_path();
+        let body = change.apply(&self.cx.read(&object)?.json()?)?;
+        let sending = Sending { content_type: "application/json", body: body.to_string().into(), ..Sending::default() };
+        let answer = self.send(Method::PUT, &format!("{object}{}", suffix(&change.subresource)), &sending)?;
+        ensure!(answer.status == 200, "preparing the object: {} {}", answer.status, answer.text);
+        Ok(())
     }
 
     fn creates(&mut self) -> Result<()> {
@@ -170,7 +183,7 @@ impl Runner<'_> {
         for patch in &self.topic.patch {
             let base = self.cx.read(&object)?;
             let sending = Sending { content_type: patch.content_type()?, body: patch.bytes()?, ..Sending::default() };
-            let path = query(&format!("{object}{}", patch.subresource_path()), &["dryRun=All", &patch.query]);
+            let path = query(&format!("{object}{}", suffix(&patch.subresource)), &["dryRun=All", &patch.query]);
             let answer = self.send(Method::PATCH, &path, &sending)?;
             let said = String::from_utf8_lossy(&sending.body);
             let base = self.normal(&base, &said, patch.managed);
@@ -254,8 +267,7 @@ fn query(path: &str, parameters: &[&str]) -> String {
     text
 }
 
-impl Patch {
-    fn subresource_path(&self) -> String {
-        if self.subresource.is_empty() { String::new() } else { format!("/{}", self.subresource) }
-    }
+/// What a subresource adds to an object's path.
+fn suffix(subresource: &str) -> String {
+    if subresource.is_empty() { String::new() } else { format!("/{subresource}") }
 }

@@ -23,6 +23,9 @@ pub struct Topic {
     /// A valid object.
     #[serde(default)]
     pub object: Value,
+    /// Changes of the object that are carried out before the tables that need it.
+    #[serde(default)]
+    pub prepare: Vec<Prepare>,
     /// POSTs of the object with changes, dry.
     #[serde(default)]
     pub create: Vec<Change>,
@@ -32,6 +35,9 @@ pub struct Topic {
     /// The same to its status.
     #[serde(default)]
     pub status: Vec<Change>,
+    /// The same to other subresources, by their names.
+    #[serde(default)]
+    pub subresources: BTreeMap<String, Vec<Change>>,
     /// PATCHes of the existing object, dry.
     #[serde(default)]
     pub patch: Vec<Patch>,
@@ -47,6 +53,15 @@ pub struct Existing {
     /// The collection.
     pub path: String,
     pub body: Value,
+}
+
+/// A change of the object, or of a subresource, that is carried out.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prepare {
+    #[serde(default)]
+    pub subresource: String,
+    set: BTreeMap<Path, Value>,
 }
 
 /// A change of the object.
@@ -114,8 +129,12 @@ impl Topic {
         let updated = topic.update.iter().map(|c| format!("update: {}", c.label()));
         let statuses = topic.status.iter().map(|c| format!("status: {}", c.label()));
         let patches = topic.patch.iter().map(|p| format!("patch: {}", p.label()));
+        let others = topic
+            .subresources
+            .iter()
+            .flat_map(|(name, changes)| changes.iter().map(move |change| format!("{name}: {}", change.label())));
         let requests = topic.requests.iter().map(|r| format!("requests: {}", r.name));
-        for name in created.chain(updated).chain(statuses).chain(patches).chain(requests) {
+        for name in created.chain(updated).chain(statuses).chain(others).chain(patches).chain(requests) {
             ensure!(names.insert(name.clone()), "two cases are called {name:?}; give one a name");
         }
         Ok(topic)
@@ -123,7 +142,7 @@ impl Topic {
 
     /// Whether the object has to exist.
     pub fn needs_object(&self) -> bool {
-        !(self.update.is_empty() && self.status.is_empty() && self.patch.is_empty())
+        !(self.update.is_empty() && self.status.is_empty() && self.patch.is_empty() && self.subresources.is_empty())
     }
 
     pub fn object_path(&self) -> String {
@@ -138,6 +157,16 @@ fn object_path(collection: &str, object: &Value) -> String {
 impl Existing {
     pub fn object_path(&self) -> String {
         object_path(&self.path, &self.body)
+    }
+}
+
+impl Prepare {
+    pub fn apply(&self, object: &Value) -> Result<Value> {
+        let mut object = object.clone();
+        for (path, value) in &self.set {
+            path.set(&mut object, value.clone()).with_context(|| format!("set {path}"))?;
+        }
+        Ok(object)
     }
 }
 

@@ -236,5 +236,7 @@ fn revisions_and_templates_are_checked() {
     );
     let mut template = json!({"template": {"spec": {"containers": []}}});
     PodTemplate.default(&mut template);
-    assert_eq!(problems(&PodTemplate, &template), ["template.spec.containers: Required value"]);
+    let mut errors = Errors::new();
+    PodTemplate.check(&template, None, &mut errors);
+    assert_eq!(texts(errors), ["template.spec.containers: Required value"]);
 }

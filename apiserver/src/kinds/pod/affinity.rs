@@ -1,7 +1,9 @@
 //! Where a pod wants to run: node affinity, affinity to other pods, spreading over domains.
 
-use super::super::labels::{validate_key, validate_selector};
+use super::super::internal::{compact, compact_list};
+use super::super::labels::{validate_key, validate_selector, validate_selector_values};
 use super::super::path::{Path, child, entries, int, invalid_each, list, one_of, opt_text, shown, text, texts};
+use super::options::Options;
 use api::field::Errors;
 use api::{Value, names};
 use std::collections::{HashMap, HashSet};
@@ -10,30 +12,48 @@ const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
 /// Checks `affinity` of a pod.
-pub fn validate(affinity: &Value, path: &Path, errors: &mut Errors) {
+pub fn validate(affinity: &Value, options: &Options, path: &Path, errors: &mut Errors) {
     if let Some(node) = child(affinity, "nodeAffinity") {
-        validate_node_affinity(node, &path.at("nodeAffinity"), errors);
+        validate_node_affinity(node, options, &path.at("nodeAffinity"), errors);
     }
     for key in ["podAffinity", "podAntiAffinity"] {
         let Some(pods) = child(affinity, key) else { continue };
         let path = path.at(key);
         let required = path.at(REQUIRED);
         for (i, term) in list(pods, REQUIRED).iter().enumerate() {
-            validate_pod_term(term, &required.index(i), errors);
+            validate_pod_term(term, options, &required.index(i), errors);
         }
         let preferred = path.at(PREFERRED);
         for (i, weighted) in list(pods, PREFERRED).iter().enumerate() {
             let path = preferred.index(i);
             validate_weight(weighted, &path, errors);
-            let term = shown(None);
-            validate_pod_term(child(weighted, "podAffinityTerm").unwrap_or(&term), &path.at("podAffinityTerm"), errors);
+            let none = shown(None);
+            let term = child(weighted, "podAffinityTerm").unwrap_or(&none);
+            validate_pod_term(term, options, &path.at("podAffinityTerm"), errors);
         }
     }
 }
 
-fn validate_node_affinity(affinity: &Value, path: &Path, errors: &mut Errors) {
+/// Whether label values that affinity to pods selects by are invalid, and whether something of the required affinity
+/// to nodes is.
+pub fn invalid_values(affinity: &Value) -> (bool, bool) {
+    let path = Path::root("");
+    let (mut of_pods, mut of_nodes) = (Errors::new(), Errors::new());
+    for pods in ["podAffinity", "podAntiAffinity"].iter().filter_map(|key| child(affinity, key)) {
+        let preferred = list(pods, PREFERRED).iter().filter_map(|weighted| child(weighted, "podAffinityTerm"));
+        for term in list(pods, REQUIRED).iter().chain(preferred) {
+            validate_term_selectors(term, true, &path, &mut of_pods);
+        }
+    }
+    if let Some(selector) = child(affinity, "nodeAffinity").and_then(|nodes| child(nodes, REQUIRED)) {
+        validate_node_selector(selector, &path, &mut of_nodes);
+    }
+    (!of_pods.is_empty(), !of_nodes.is_empty())
+}
+
+fn validate_node_affinity(affinity: &Value, options: &Options, path: &Path, errors: &mut Errors) {
     if let Some(selector) = child(affinity, REQUIRED) {
-        validate_node_selector(selector, &path.at(REQUIRED), errors);
+        validate_selector_terms(selector, !options.node_affinity_values, &path.at(REQUIRED), errors);
     }
     let path = path.at(PREFERRED);
     for (i, term) in list(affinity, PREFERRED).iter().enumerate() {
@@ -54,13 +74,17 @@ fn validate_weight(term: &Value, path: &Path, errors: &mut Errors) {
 
 /// Checks a node selector, as pods require nodes with it and volumes are bound to nodes with it.
 pub fn validate_node_selector(selector: &Value, path: &Path, errors: &mut Errors) {
+    validate_selector_terms(selector, true, path, errors);
+}
+
+fn validate_selector_terms(selector: &Value, strict_values: bool, path: &Path, errors: &mut Errors) {
     let path = path.at("nodeSelectorTerms");
     let terms = list(selector, "nodeSelectorTerms");
     if terms.is_empty() {
         errors.required(path, "must have at least one node selector term");
     }
     for (i, term) in terms.iter().enumerate() {
-        validate_node_term(term, true, &path.index(i), errors);
+        validate_node_term(term, strict_values, &path.index(i), errors);
     }
 }
 
@@ -117,12 +141,16 @@ fn validate_node_requirement(requirement: &Value, strict_values: bool, path: &Pa
     }
 }
 
-fn validate_pod_term(term: &Value, path: &Path, errors: &mut Errors) {
+fn validate_term_selectors(term: &Value, strict_values: bool, path: &Path, errors: &mut Errors) {
     for key in ["labelSelector", "namespaceSelector"] {
         if let Some(selector) = child(term, key) {
-            validate_selector(selector, &path.at(key), errors);
+            validate_selector_values(selector, strict_values, &path.at(key), errors);
         }
     }
+}
+
+fn validate_pod_term(term: &Value, options: &Options, path: &Path, errors: &mut Errors) {
+    validate_term_selectors(term, !options.selector_values, path, errors);
     for namespace in texts(term, "namespaces") {
         invalid_each(errors, &path.at("namespace"), namespace, names::dns1123_label(namespace));
     }
@@ -136,7 +164,7 @@ fn validate_pod_term(term: &Value, path: &Path, errors: &mut Errors) {
 }
 
 /// `matchLabelKeys` and `mismatchLabelKeys`: keys whose values come from the pod itself (KEP-3633, KEP-3243).
-fn validate_label_keys(term: &Value, path: &Path, errors: &mut Errors) {
+pub fn validate_label_keys(term: &Value, path: &Path, errors: &mut Errors) {
     let selector = child(term, "labelSelector");
     for key in ["matchLabelKeys", "mismatchLabelKeys"] {
         let path = path.at(key);
@@ -172,8 +200,29 @@ fn validate_label_keys(term: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
+/// Keys that are not written out in the selector, as they were not until v1.34: it may not select by them too.
+fn validate_plain_label_keys(constraint: &Value, path: &Path, errors: &mut Errors) {
+    let keys = list(constraint, "matchLabelKeys");
+    let selector = child(constraint, "labelSelector");
+    if selector.is_none() && !keys.is_empty() {
+        errors.forbidden(path, "must not be specified when labelSelector is not set");
+    }
+    let selects = |key: &str| {
+        selector.is_some_and(|selector| {
+            entries(selector, "matchLabels").any(|(selected, _)| selected == key)
+                || list(selector, "matchExpressions").iter().any(|requirement| text(requirement, "key") == key)
+        })
+    };
+    for (i, key) in texts(constraint, "matchLabelKeys").enumerate() {
+        validate_key(key, &path.index(i), errors);
+        if selects(key) {
+            errors.invalid(path.index(i), key, "exists in both matchLabelKeys and labelSelector");
+        }
+    }
+}
+
 /// Checks `topologySpreadConstraints`.
-pub fn validate_spread(constraints: &[Value], path: &Path, errors: &mut Errors) {
+pub fn validate_spread(constraints: &[Value], options: &Options, path: &Path, errors: &mut Errors) {
     let identity = |constraint| (text(constraint, "topologyKey"), text(constraint, "whenUnsatisfiable"));
     let last: HashMap<_, _> = constraints.iter().enumerate().map(|(i, constraint)| (identity(constraint), i)).collect();
     for (i, constraint) in constraints.iter().enumerate() {
@@ -205,15 +254,19 @@ pub fn validate_spread(constraints: &[Value], path: &Path, errors: &mut Errors) 
                 one_of(errors, &path.at(key), policy, &["Honor", "Ignore"]);
             }
         }
-        validate_label_keys(constraint, &path, errors);
-        if let Some(selector) = child(constraint, "labelSelector") {
+        if options.plain_label_keys {
+            validate_plain_label_keys(constraint, &path.at("matchLabelKeys"), errors);
+        } else {
+            validate_label_keys(constraint, &path, errors);
+        }
+        if let Some(selector) = child(constraint, "labelSelector").filter(|_| !options.spread_selectors) {
             validate_selector(selector, &path.at("labelSelector"), errors);
         }
     }
 }
 
-/// Checks tolerations of taints.
-pub fn validate_tolerations(tolerations: &[Value], path: &Path, errors: &mut Errors) {
+/// Checks tolerations of taints; `comparing` allows those that compare numbers (KEP-5471), which new ones may not.
+pub fn validate_tolerations(tolerations: &[Value], comparing: bool, path: &Path, errors: &mut Errors) {
     for (i, toleration) in tolerations.iter().enumerate() {
         let path = path.index(i);
         let (key, operator) = (text(toleration, "key"), text(toleration, "operator"));
@@ -240,12 +293,26 @@ pub fn validate_tolerations(tolerations: &[Value], path: &Path, errors: &mut Err
                 errors.invalid(at, value, "value must be empty when `operator` is 'Exists'");
             }
             "Exists" => {}
+            "Lt" | "Gt" if comparing => validate_number(value, &path.at("value"), errors),
             "Lt" | "Gt" => errors.not_supported(at, operator, &["Equal", "Exists", "Lt", "Gt"]),
             other => errors.not_supported(at, other, &["Equal", "Exists"]),
         }
         if !effect.is_empty() {
             one_of(errors, &path.at("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
         }
+    }
+}
+
+fn validate_number(value: &str, path: &Path, errors: &mut Errors) {
+    let digits = value.strip_prefix('-').unwrap_or(value);
+    let canonical = digits == "0" && value == "0"
+        || !digits.is_empty() && !digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit());
+    if !canonical {
+        errors.invalid(path, value, "must be a valid decimal integer in canonical form");
+    }
+    if value.parse::<i64>().is_err() {
+        let why = if canonical { "value out of range" } else { "invalid syntax" };
+        errors.invalid(path, value, format!("strconv.ParseInt: parsing {}: {why}", api::field::quote(value)));
     }
 }
 
@@ -272,14 +339,16 @@ pub fn validate_node_affinity_grows(new: Option<&Value>, old: Option<&Value>, pa
     let path = path.at("nodeSelectorTerms");
     if !old_terms.is_empty() && old_terms.len() != new_terms.len() {
         let detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
-        return errors.invalid(path, new_terms.to_vec(), detail);
+        let shown = if new_terms.is_empty() { "null".to_owned() } else { compact_list("NodeSelectorTerm", new_terms) };
+        return errors.invalid_printed(path, shown, detail);
     }
     for (i, (new, old)) in new_terms.iter().zip(old_terms).enumerate() {
         let lists = ["matchExpressions", "matchFields"];
         let was_empty = lists.iter().all(|key| list(old, key).is_empty());
         let grows = lists.iter().all(|key| list(new, key).starts_with(list(old, key)));
         if !grows || (was_empty && lists.iter().any(|key| !list(new, key).is_empty())) {
-            errors.invalid(path.index(i), new.clone(), "only additions are allowed (no mutations or deletions)");
+            let detail = "only additions are allowed (no mutations or deletions)";
+            errors.invalid_printed(path.index(i), compact("NodeSelectorTerm", new), detail);
         }
     }
 }

@@ -30,7 +30,10 @@ pub fn is_mirror(pod: &Value) -> bool {
 }
 
 /// Checks the annotations of a pod or template that mean something to Kubernetes; `path` is that of the annotations.
-pub fn validate(object: &Value, path: &Path, errors: &mut Errors) {
+/// `old` is what the object replaces.
+pub fn validate(object: &Value, old: Option<&Value>, path: &Path, errors: &mut Errors) {
+    let old_cost = old.and_then(|old| document::annotation(old, DELETION_COST));
+    let any_cost = old_cost.is_some_and(|cost| !is_deletion_cost(cost));
     let mut containers = None;
     for (key, value) in annotations(object) {
         match key {
@@ -39,10 +42,10 @@ pub fn validate(object: &Value, path: &Path, errors: &mut Errors) {
                 errors.invalid(path.key(key), value, detail);
             }
             TOLERATIONS if !value.is_empty() => match serde_json::from_str::<Vec<Value>>(value) {
-                Ok(tolerations) => validate_tolerations(&tolerations, &path.at(key), errors),
-                Err(why) => errors.invalid(path, key, why.to_string()),
+                Ok(tolerations) => validate_tolerations(&tolerations, false, &path.at(key), errors),
+                Err(_) => errors.invalid(path, key, "unexpected end of JSON input"),
             },
-            DELETION_COST if !is_deletion_cost(value) => {
+            DELETION_COST if !is_deletion_cost(value) && !any_cost => {
                 errors.invalid(path.key(key), value, "must be a 32bit integer");
             }
             SECCOMP_POD => validate_seccomp(value, &path.at(key), errors),
@@ -154,6 +157,7 @@ pub fn validate_update(pod: &Value, old: &Value, errors: &mut Errors) {
             errors.forbidden(path.key(key), format!("may not add {what}"));
         }
     }
+    validate(pod, Some(old), &path, errors);
 }
 
 /// The field that an AppArmor annotation stands for; `None` where it is no valid profile.

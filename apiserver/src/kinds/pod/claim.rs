@@ -6,6 +6,22 @@ use super::resources::{quantity, validate_quantity};
 use api::field::Errors;
 use api::{Value, names};
 
+/// What metadata of a template may not have.
+const METADATA: [&str; 13] = [
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+];
 const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
 /// Checks the `volumeClaimTemplate` of an ephemeral volume: labels, annotations and the claim's specification.
@@ -14,10 +30,9 @@ pub fn validate_claim_template(template: &Value, path: &Path, errors: &mut Error
         let path = path.at("metadata");
         validate_annotations(metadata, &path, errors);
         validate_labels(metadata, &path, "labels", errors);
-        for (key, value) in metadata.as_object().into_iter().flatten() {
-            let set = !value.is_null() && value.as_str() != Some("");
-            if set && key != "labels" && key != "annotations" {
-                errors.forbidden(path.at(key), "cannot be set");
+        for key in METADATA {
+            if child(metadata, key).is_some_and(|value| value.as_str() != Some("") && value.as_i64() != Some(0)) {
+                errors.forbidden(path.at(if key == "uid" { "uID" } else { key }), "cannot be set");
             }
         }
     }
@@ -43,15 +58,18 @@ pub fn validate_claim_spec(spec: &Value, path: &Path, errors: &mut Errors) {
         errors.forbidden(modes, "may not use ReadWriteOncePod with other access modes");
     }
     validate_storage(spec, path, errors);
-    for key in ["storageClassName", "volumeAttributesClassName"] {
-        if let Some(name) = opt_text(spec, key).filter(|name| !name.is_empty()) {
-            invalid_each(errors, &path.at(key), name, names::dns1123_subdomain(name));
-        }
-    }
+    validate_class(spec, "storageClassName", path, errors);
     if let Some(mode) = opt_text(spec, "volumeMode") {
         one_of(errors, &path.at("volumeMode"), mode, &["Block", "Filesystem"]);
     }
     validate_data_sources(spec, path, errors);
+    validate_class(spec, "volumeAttributesClassName", path, errors);
+}
+
+fn validate_class(spec: &Value, key: &str, path: &Path, errors: &mut Errors) {
+    if let Some(name) = opt_text(spec, key).filter(|name| !name.is_empty()) {
+        invalid_each(errors, &path.at(key), name, names::dns1123_subdomain(name));
+    }
 }
 
 fn validate_storage(spec: &Value, path: &Path, errors: &mut Errors) {
@@ -80,13 +98,18 @@ fn validate_data_sources(spec: &Value, path: &Path, errors: &mut Errors) {
         if !group.is_empty() {
             invalid_each(errors, &path.at("apiGroup"), group, names::dns1123_subdomain(group));
         }
+        let namespace = text(source, "namespace");
+        if !namespace.is_empty() {
+            invalid_each(errors, &path.at("namespace"), namespace, names::dns1123_label(namespace));
+        }
     }
     let (Some(source), Some(reference)) = (source, reference) else { return };
-    let at = path.at("dataSource").to_string();
+    // The message has a path where a value belongs; it prints as an empty structure.
+    let mut invalid = |detail| errors.invalid_printed(path, "{}".to_owned(), detail);
     let same = ["apiGroup", "kind", "name"].iter().all(|key| text(source, key) == text(reference, key));
     if has(reference, "namespace") && !text(reference, "namespace").is_empty() {
-        errors.invalid(path, at, "may not be specified when dataSourceRef.namespace is specified");
+        invalid("may not be specified when dataSourceRef.namespace is specified");
     } else if !same {
-        errors.invalid(path, at, "must match dataSourceRef");
+        invalid("must match dataSourceRef");
     }
 }

@@ -11,26 +11,17 @@ use std::collections::HashSet;
 const RESTART_POLICIES: [&str; 3] = ["Always", "Never", "OnFailure"];
 const MAX_RESTART_RULES: usize = 20;
 const MAX_EXIT_CODES: usize = 255;
-/// What an ephemeral container shares with others; the rest of their fields it may not have.
-const EPHEMERAL_FIELDS: [&str; 18] = [
-    "name",
-    "image",
-    "command",
-    "args",
-    "workingDir",
-    "envFrom",
-    "env",
-    "volumeMounts",
-    "volumeDevices",
-    "terminationMessagePath",
-    "terminationMessagePolicy",
-    "imagePullPolicy",
-    "securityContext",
-    "stdin",
-    "stdinOnce",
-    "tty",
-    "targetContainerName",
+/// What other containers have and an ephemeral one may not.
+const NOT_EPHEMERAL: [&str; 9] = [
+    "ports",
+    "resources",
+    "resizePolicy",
+    "restartPolicy",
     "restartPolicyRules",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
 ];
 
 /// Checks all containers of a pod's specification.
@@ -59,7 +50,7 @@ fn validate_containers(containers: &[Value], scope: &Scope, path: &Path, errors:
             errors.duplicate(path.at("name"), text(container, "name"));
         }
         probes::validate(container, scope, &path, errors);
-        validate_restart_policy(container, &path, errors);
+        validate_restart_policy(container, false, &path, errors);
     }
     resources::validate_host_ports(containers, path, errors);
 }
@@ -76,7 +67,7 @@ fn validate_init_containers<'a>(
         let path = list_path.index(i);
         let name = text(container, "name");
         validate_common(container, scope, &path, errors);
-        validate_restart_policy(container, &path, errors);
+        validate_restart_policy(container, true, &path, errors);
         if regular.contains(name) || (!name.is_empty() && !seen.insert(name)) {
             errors.duplicate(path.at("name"), name);
         }
@@ -88,7 +79,7 @@ fn validate_init_containers<'a>(
         probes::forbid(container, &path, errors);
         let policies = path.at("resizePolicy");
         for (j, policy) in list(container, "resizePolicy").iter().enumerate() {
-            if text(policy, "restartPolicy") == "RestartContainer" {
+            if text(policy, "restartPolicy") == "RestartContainer" && !scope.options.restarted_init_containers {
                 let detail = "must not be set to 'RestartContainer' for non-sidecar initContainers";
                 errors.invalid(policies.index(j).at("restartPolicy"), "RestartContainer", detail);
             }
@@ -115,14 +106,14 @@ fn validate_ephemeral_containers<'a>(
         if !target.is_empty() && !others.contains(target) {
             errors.not_found(path.at("targetContainerName"), target);
         }
-        for (key, value) in container.as_object().into_iter().flatten() {
-            let empty = match value {
-                Value::Null => true,
-                Value::Array(items) => items.is_empty(),
-                Value::Object(fields) => key == "resources" && fields.is_empty(),
-                _ => false,
+        for key in NOT_EPHEMERAL {
+            let empty = match child(container, key) {
+                None => true,
+                Some(Value::Array(items)) => items.is_empty(),
+                Some(Value::Object(fields)) => key == "resources" && fields.is_empty(),
+                Some(_) => false,
             };
-            if !empty && !EPHEMERAL_FIELDS.contains(&key.as_str()) {
+            if !empty {
                 errors.forbidden(path.at(key), "cannot be set for an Ephemeral Container");
             }
         }
@@ -192,13 +183,19 @@ fn validate_ports(container: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// A container's own restart policy and its rules by exit code (KEP-5307).
-fn validate_restart_policy(container: &Value, path: &Path, errors: &mut Errors) {
+/// A container's own restart policy and its rules by exit code (KEP-5307). Rules of an init container without a policy are
+/// not looked at.
+fn validate_restart_policy(container: &Value, is_init: bool, path: &Path, errors: &mut Errors) {
     let rules = list(container, "restartPolicyRules");
     match opt_text(container, "restartPolicy") {
         Some(policy) => one_of(errors, &path.at("restartPolicy"), policy, &RESTART_POLICIES),
         None if rules.is_empty() => return,
-        None => errors.required(path.at("restartPolicy"), "must specify restartPolicy when restart rules are used"),
+        None => {
+            errors.required(path.at("restartPolicy"), "must specify restartPolicy when restart rules are used");
+            if is_init {
+                return;
+            }
+        }
     }
     let path = path.at("restartPolicyRules");
     if rules.len() > MAX_RESTART_RULES {

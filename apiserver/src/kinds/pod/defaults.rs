@@ -46,6 +46,9 @@ pub fn default_pod(pod: &mut Value) {
         }
     }
     default_pod_level(spec);
+    if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|seconds| seconds < 0) {
+        as_map(spec).insert("terminationGracePeriodSeconds".to_owned(), 1.into());
+    }
     default(spec, "enableServiceLinks", true);
     if spec.get("hostNetwork").and_then(Value::as_bool) == Some(true) {
         for key in ["containers", "initContainers"] {
@@ -55,10 +58,39 @@ pub fn default_pod(pod: &mut Value) {
             }
         }
     }
+    drop_init_annotations(pod);
+    if let Some(status) = object_mut(pod, "status") {
+        agree_on_address(status);
+    }
+}
+
+/// Before v1.6 these annotations held init containers; whoever still sends them gets no other pod by that.
+fn drop_init_annotations(object: &mut Value) {
+    if let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        annotations.retain(|key, _| {
+            let name = key.strip_prefix("pod.beta.kubernetes.io/").or(key.strip_prefix("pod.alpha.kubernetes.io/"));
+            !matches!(name, Some("init-containers" | "init-container-statuses"))
+        });
+    }
+}
+
+/// The first of a pod's addresses stands in a field of its own, too. Where they differ that field counts.
+fn agree_on_address(status: &mut Value) {
+    let one = text(status, "podIP");
+    let first = list(status, "podIPs").first().map(|ip| text(ip, "ip").to_owned());
+    match first {
+        Some(first) if one.is_empty() => drop(as_map(status).insert("podIP".to_owned(), first.into())),
+        first if !one.is_empty() && first.as_deref() != Some(one) => {
+            let all = json!([{"ip": one}]);
+            as_map(status).insert("podIPs".to_owned(), all);
+        }
+        _ => {}
+    }
 }
 
 /// Defaults of a `PodTemplateSpec`.
 pub fn default_template(template: &mut Value) {
+    drop_init_annotations(template);
     default_spec(child_of(template, "spec"));
 }
 
@@ -132,12 +164,6 @@ fn default_container(container: &mut Value) {
             default(file, "optional", false);
         }
     }
-    if let Some(context) = object_mut(container, "securityContext") {
-        // A procMount that is given empty is the default one; one that is not given stays away.
-        if context.get("procMount").and_then(Value::as_str) == Some("") {
-            default(context, "procMount", "Default");
-        }
-    }
 }
 
 fn default_handler(handler: &mut Value) {
@@ -169,6 +195,9 @@ fn default_volume(volume: &mut Value) {
     }
     if let Some(source) = object_mut(volume, "downwardAPI") {
         list_mut(source, "items").for_each(default_references);
+    }
+    if let Some(source) = object_mut(volume, "projected").filter(|source| list(source, "sources").is_empty()) {
+        as_map(source).insert("sources".to_owned(), Value::Null);
     }
     for source in object_mut(volume, "projected").into_iter().flat_map(|source| list_mut(source, "sources")) {
         if let Some(token) = object_mut(source, "serviceAccountToken") {
@@ -205,6 +234,9 @@ fn default_volume_source(volume: &mut Value) {
         for (key, value) in defaults {
             default(source, key, *value);
         }
+        if key == "scaleIO" {
+            as_map(source).entry("secretRef").or_insert(Value::Null);
+        }
         if key == "azureDisk" {
             default(source, "readOnly", false);
         }
@@ -215,6 +247,11 @@ fn default_volume_source(volume: &mut Value) {
 pub fn default_claim(claim: &mut Value) {
     let spec = child_of(claim, "spec");
     default(spec, "volumeMode", "Filesystem");
+    for key in ["dataSource", "dataSourceRef"] {
+        if let Some(source) = object_mut(spec, key) {
+            as_map(source).entry("apiGroup").or_insert(Value::Null);
+        }
+    }
     if let Some(resources) = object_mut(spec, "resources") {
         round_up_resources(resources);
     }
@@ -246,13 +283,18 @@ fn is_image(image: &str) -> bool {
         let is_domain = domain == "localhost" || domain.contains(['.', ':']) || domain.to_lowercase() != domain;
         if is_domain { path } else { image }
     });
-    !path.is_empty()
-        && path.split('/').all(|part| {
-            let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-            edge(part.as_bytes().first())
-                && edge(part.as_bytes().last())
-                && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
-        })
+    let is_digest = path.len() == 64 && path.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    !is_digest && path.split('/').all(is_image_part)
+}
+
+/// Lower-case letters and digits, in which single dots, one or two underscores and any dashes stand.
+fn is_image_part(part: &str) -> bool {
+    let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let edges = part.starts_with(alphanumeric) && part.ends_with(alphanumeric);
+    edges
+        && part
+            .split(alphanumeric)
+            .all(|separator| matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|b| b == b'-'))
 }
 
 /// Rounds quantities that are finer than a thousandth up to it.
@@ -330,8 +372,11 @@ pub fn drop_disabled(spec: &mut Value, old: Option<&Value>) {
     });
     if !signals {
         for key in ["containers", "initContainers", "ephemeralContainers"] {
-            for lifecycle in list_mut(spec, key).filter_map(|container| object_mut(container, "lifecycle")) {
-                as_map(lifecycle).remove("stopSignal");
+            for container in list_mut(spec, key) {
+                let Some(lifecycle) = object_mut(container, "lifecycle").map(as_map) else { continue };
+                if lifecycle.remove("stopSignal").is_some_and(|signal| !signal.is_null()) && lifecycle.is_empty() {
+                    as_map(container).remove("lifecycle");
+                }
             }
         }
     }

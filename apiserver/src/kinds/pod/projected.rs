@@ -1,6 +1,7 @@
 //! Projected volumes: files from several sources in one directory.
 
 use super::super::path::{Path, child, has, int, list, required_text, text};
+use super::options::Options;
 use super::volumes::{downward_api_file, file_mode, key_to_path, not_reserved};
 use api::Value;
 use api::field::Errors;
@@ -10,7 +11,7 @@ const SOURCES: [&str; 6] =
     ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"];
 
 /// Checks a projected volume. Sources of features that are off were dropped before.
-pub fn validate(source: &Value, path: &Path, errors: &mut Errors) {
+pub fn validate(source: &Value, options: &Options, path: &Path, errors: &mut Errors) {
     file_mode(source, "defaultMode", path, errors);
     let sources = path.at("sources");
     let mut files = HashSet::new();
@@ -32,7 +33,7 @@ pub fn validate(source: &Value, path: &Path, errors: &mut Errors) {
             }
         }
         if let Some(source) = child(source, "serviceAccountToken") {
-            validate_token(source, &at.at("serviceAccountToken"), path, errors);
+            validate_token(source, options, &at.at("serviceAccountToken"), path, errors);
         }
         if SOURCES.iter().filter(|key| has(source, key)).count() > 1 {
             errors.forbidden(at, "may not specify more than 1 volume type per source");
@@ -52,7 +53,7 @@ fn validate_items<'a>(source: &'a Value, at: &Path, volume: &Path, files: &mut H
     }
 }
 
-fn validate_token(source: &Value, at: &Path, volume: &Path, errors: &mut Errors) {
+fn validate_token(source: &Value, options: &Options, at: &Path, volume: &Path, errors: &mut Errors) {
     let expiration = int(source, "expirationSeconds").unwrap_or_default();
     if expiration < 10 * 60 {
         let detail = "may not specify a duration less than 10 minutes";
@@ -65,7 +66,7 @@ fn validate_token(source: &Value, at: &Path, volume: &Path, errors: &mut Errors)
     let file = text(source, "path");
     if file.is_empty() {
         errors.required(volume.at("path"), "");
-    } else {
+    } else if !options.token_paths {
         not_reserved(file, &volume.at("path"), errors);
     }
 }

@@ -1,8 +1,9 @@
 //! Resource requests, limits and claims of containers and pods.
 
+use super::super::internal::compact;
 use super::super::path::{Path, child, entries, has, int, invalid_each, list, map, required_one_of, text};
 use super::Scope;
-use api::field::{ErrorType, Errors, FieldError};
+use api::field::{BadValue, ErrorType, Errors, FieldError};
 use api::names;
 use api::quantity::Quantity;
 use api::{Map, Value};
@@ -84,12 +85,17 @@ pub fn validate_container(resources: &Value, scope: &Scope, path: &Path, errors:
 }
 
 /// The checks of a pod's `overhead`: the same as of a container's limits, without requests.
-pub fn validate_overhead(overhead: &Value, path: &Path, errors: &mut Errors) {
+pub fn validate_overhead(overhead: &Value, scope: &Scope, path: &Path, errors: &mut Errors) {
     let limits = path.at("limits");
     for (name, value) in overhead.as_object().into_iter().flatten() {
         let path = limits.key(name);
         container_resource_name(name, &path, errors);
         validate_quantity(name, value, &path, errors);
+        validate_pages(name, value, scope, &path, errors);
+    }
+    let names = || overhead.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+    if names().any(is_huge_page) && !names().any(|name| matches!(name, "cpu" | "memory")) {
+        errors.forbidden(path, "HugePages require cpu or memory");
     }
 }
 
@@ -195,12 +201,14 @@ fn validate(
         let path = limits_path.key(name);
         name_rule(name, &path, errors);
         validate_quantity(name, value, &path, errors);
+        validate_pages(name, value, scope, &path, errors);
     }
     for (name, value) in requests {
         let path = requests_path.key(name);
         name_rule(name, &path, errors);
         validate_quantity(name, value, &path, errors);
         validate_request(name, value, limits.get(name), &requests_path, &limits_path, errors);
+        validate_pages(name, value, scope, &path, errors);
     }
     let names = || limits.keys().chain(requests.keys());
     if names().any(|name| is_huge_page(name)) && !names().any(|name| name == "cpu" || name == "memory") {
@@ -272,13 +280,21 @@ pub fn validate_quantity(name: &str, value: &Value, path: &Path, errors: &mut Er
     if (INTEGER.contains(&name) || is_extended(name)) && parsed.millis() % 1000 != 0 {
         errors.invalid(path, parsed.to_string(), "must be an integer");
     }
-    if let Some(size) = name.strip_prefix("hugepages-") {
-        let divisible = Quantity::parse(size)
-            .is_ok_and(|size| size.value() > 0 && size.millis() % 1000 == 0 && parsed.value() % size.value() == 0);
-        if !divisible {
-            let detail = format!("{parsed} is not positive integer multiple of {name}");
-            errors.invalid(path, parsed.to_string(), detail);
-        }
+}
+
+/// Whether an amount of huge pages is a multiple of their size.
+pub fn is_whole_pages(name: &str, value: &Value) -> bool {
+    let size = name.strip_prefix("hugepages-").and_then(|size| Quantity::parse(size).ok());
+    size.zip(quantity(value)).is_some_and(|(size, amount)| {
+        size.value() > 0 && size.millis() % 1000 == 0 && amount.value() % size.value() == 0
+    })
+}
+
+fn validate_pages(name: &str, value: &Value, scope: &Scope, path: &Path, errors: &mut Errors) {
+    if is_huge_page(name) && !scope.options.broken_huge_pages && !is_whole_pages(name, value) {
+        let amount = quantity(value).map(|amount| amount.to_string()).unwrap_or_default();
+        let detail = format!("{amount} is not positive integer multiple of {name}");
+        errors.invalid(path, amount, detail);
     }
 }
 
@@ -313,7 +329,7 @@ fn validate_claims(claims: &[Value], scope: &Scope, path: &Path, errors: &mut Er
             errors.0.push(FieldError {
                 kind: ErrorType::NotFound,
                 field: path.into(),
-                value: Some(name.into()),
+                value: Some(BadValue::Value(name.into())),
                 detail: format!("must be one of the names in pod.spec.resourceClaims{known}"),
             });
         }
@@ -326,7 +342,7 @@ pub fn validate_pod_claims(spec: &Value, is_mirror: bool, path: &Path, errors: &
     for (i, claim) in list(spec, "resourceClaims").iter().enumerate() {
         let path = path.index(i);
         if is_mirror {
-            errors.forbidden("", "static pods do not support resource claims");
+            errors.forbidden("[]", "static pods do not support resource claims");
             continue;
         }
         let name = text(claim, "name");
@@ -338,14 +354,14 @@ pub fn validate_pod_claims(spec: &Value, is_mirror: bool, path: &Path, errors: &
             invalid_each(errors, &path.at("name"), name, names::dns1123_label(name));
         }
         match (has(claim, "resourceClaimName"), has(claim, "resourceClaimTemplateName")) {
-            (true, true) => errors.invalid(
+            (true, true) => errors.invalid_printed(
                 path,
-                claim.clone(),
+                compact("PodResourceClaim", claim),
                 "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
             ),
-            (false, false) => errors.invalid(
+            (false, false) => errors.invalid_printed(
                 path,
-                claim.clone(),
+                compact("PodResourceClaim", claim),
                 "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
             ),
             _ => {}

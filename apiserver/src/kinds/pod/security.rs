@@ -1,10 +1,12 @@
 //! Security contexts of pods and containers, and what the node's operating system allows of them.
 
+use super::super::internal::compact;
 use super::super::path::{
     Path, child, descend, flag, has, in_range, int, invalid_each, list, one_of, opt_flag, opt_text, text,
 };
 use super::Scope;
 use super::containers::visit;
+use super::options::Options;
 use super::volumes::descending;
 use api::field::Errors;
 use api::{Value, names};
@@ -16,7 +18,7 @@ const MAX_PROFILE_PATH: usize = 4095;
 const SYSCTL_PATTERN: &str = "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
 
 /// Checks the security context of a pod, and the host's namespaces it shares.
-pub fn validate_pod(spec: &Value, path: &Path, errors: &mut Errors) {
+pub fn validate_pod(spec: &Value, options: &Options, path: &Path, errors: &mut Errors) {
     let empty = Value::Null;
     let context = child(spec, "securityContext").unwrap_or(&empty);
     let at = path.at("securityContext");
@@ -31,7 +33,7 @@ pub fn validate_pod(spec: &Value, path: &Path, errors: &mut Errors) {
         let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
         errors.invalid(at.at("shareProcessNamespace"), true, detail);
     }
-    validate_sysctls(spec, context, &at.at("sysctls"), errors);
+    validate_sysctls(spec, context, options, &at.at("sysctls"), errors);
     let choices: [(&str, &[&str]); 1] = [("fsGroupChangePolicy", &["Always", "OnRootMismatch"])];
     for (key, supported) in choices {
         if let Some(value) = opt_text(context, key) {
@@ -39,8 +41,10 @@ pub fn validate_pod(spec: &Value, path: &Path, errors: &mut Errors) {
         }
     }
     validate_profiles(context, &at, errors);
-    let choices: [(&str, &[&str]); 2] =
-        [("supplementalGroupsPolicy", &["Merge", "Strict"]), ("seLinuxChangePolicy", &["Recursive"])];
+    let choices: [(&str, &[&str]); 2] = [
+        ("supplementalGroupsPolicy", &["Merge", "Strict"]),
+        ("seLinuxChangePolicy", if options.selinux_mount { &["MountOption", "Recursive"] } else { &["Recursive"] }),
+    ];
     for (key, supported) in choices {
         if let Some(value) = opt_text(context, key) {
             one_of(errors, &at.at(key), value, supported);
@@ -62,12 +66,12 @@ pub fn validate_container(context: &Value, scope: &Scope, path: &Path, errors: &
     if opt_flag(context, "allowPrivilegeEscalation") == Some(false) {
         if flag(context, "privileged") {
             let detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            errors.invalid(path, context.clone(), detail);
+            errors.invalid_printed(path, compact("SecurityContext", context), detail);
         }
         let added = child(context, "capabilities").map(|capabilities| list(capabilities, "add")).unwrap_or_default();
         for _ in added.iter().filter(|added| added.as_str() == Some("CAP_SYS_ADMIN")) {
             let detail = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            errors.invalid(path, context.clone(), detail);
+            errors.invalid_printed(path, compact("SecurityContext", context), detail);
         }
     }
     validate_profiles(context, path, errors);
@@ -102,7 +106,10 @@ fn validate_seccomp(profile: &Value, path: &Path, errors: &mut Errors) {
     match (kind, opt_text(profile, "localhostProfile")) {
         ("Localhost", None) => errors.required(at, "must be set when seccomp type is Localhost"),
         ("Localhost", Some(file)) => descending(file, &at, errors),
-        (_, Some(_)) => errors.invalid(at, profile.clone(), "can only be set when seccomp type is Localhost"),
+        (_, Some(_)) => {
+            let detail = "can only be set when seccomp type is Localhost";
+            errors.invalid_printed(at, compact("SeccompProfile", profile), detail);
+        }
         _ => {}
     }
 }
@@ -133,7 +140,7 @@ pub fn validate_app_armor(profile: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn validate_sysctls(spec: &Value, context: &Value, path: &Path, errors: &mut Errors) {
+fn validate_sysctls(spec: &Value, context: &Value, options: &Options, path: &Path, errors: &mut Errors) {
     let mut seen = HashSet::new();
     for (i, sysctl) in list(context, "sysctls").iter().enumerate() {
         let path = path.index(i);
@@ -147,15 +154,30 @@ fn validate_sysctls(spec: &Value, context: &Value, path: &Path, errors: &mut Err
         } else if !seen.insert(name) {
             errors.duplicate(path, name);
         }
-        match sysctl_namespace(name) {
-            Some("net") if flag(spec, "hostNetwork") => {
-                errors.invalid(path, name, "may not be specified when 'hostNetwork' is true");
-            }
-            Some("ipc") if flag(spec, "hostIPC") => {
-                errors.invalid(path, name, "may not be specified when 'hostIPC' is true");
-            }
-            _ => {}
+        if !options.host_sysctls {
+            validate_host_sysctl(spec, name, &path, errors);
         }
+    }
+}
+
+/// A kernel parameter of a namespace is not set for the host.
+fn validate_host_sysctl(spec: &Value, name: &str, path: &Path, errors: &mut Errors) {
+    match sysctl_namespace(name) {
+        Some("net") if flag(spec, "hostNetwork") => {
+            errors.invalid(path, name, "may not be specified when 'hostNetwork' is true");
+        }
+        Some("ipc") if flag(spec, "hostIPC") => {
+            errors.invalid(path, name, "may not be specified when 'hostIPC' is true");
+        }
+        _ => {}
+    }
+}
+
+/// Whether the pod sets kernel parameters of the host's namespaces.
+pub fn validate_host_sysctls(spec: &Value, errors: &mut Errors) {
+    let sysctls = child(spec, "securityContext").map(|context| list(context, "sysctls")).unwrap_or_default();
+    for sysctl in sysctls {
+        validate_host_sysctl(spec, text(sysctl, "name"), &Path::root(""), errors);
     }
 }
 
@@ -284,12 +306,12 @@ pub fn validate_host_users(spec: &Value, scope: &Scope, path: &Path, errors: &mu
     }
     let detail = "when `hostUsers` is false";
     for (key, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
-        if flag(spec, key) {
+        if flag(spec, key) && !(key == "hostNetwork" && scope.options.user_namespace_network) {
             errors.forbidden(path.at(shown), detail);
         }
     }
     visit(spec, path, |container, path| {
-        if !list(container, "volumeDevices").is_empty() {
+        if !list(container, "volumeDevices").is_empty() && !scope.options.user_namespace_devices {
             errors.forbidden(path.at("volumeDevices"), detail);
         }
     });
@@ -303,33 +325,30 @@ pub fn validate_os(spec: &Value, path: &Path, errors: &mut Errors) {
         "linux" => forbid_fields(
             spec,
             path,
-            &[],
             &["windowsOptions"],
             &["windowsOptions"],
             "windows options cannot be set for a linux pod",
             errors,
         ),
-        "windows" => forbid_fields(
-            spec,
-            path,
-            &WINDOWS_SPEC,
-            &WINDOWS_POD,
-            &WINDOWS_CONTAINER,
-            "cannot be set for a windows pod",
-            errors,
-        ),
+        "windows" => {
+            forbid_fields(spec, path, &WINDOWS_POD, &WINDOWS_CONTAINER, "cannot be set for a windows pod", errors)
+        }
         other => errors.not_supported(path.at("os"), other, &["linux", "windows"]),
     }
 }
 
-const WINDOWS_SPEC: [&str; 4] = ["hostUsers", "hostPID", "hostIPC", "shareProcessNamespace"];
-const WINDOWS_POD: [&str; 11] = [
+/// Fields of the security context, and those that stand beside it in the specification.
+const WINDOWS_POD: [&str; 15] = [
     "appArmorProfile",
     "seLinuxOptions",
+    "hostUsers",
+    "hostPID",
+    "hostIPC",
     "seccompProfile",
     "fsGroup",
     "fsGroupChangePolicy",
     "sysctls",
+    "shareProcessNamespace",
     "runAsUser",
     "runAsGroup",
     "supplementalGroups",
@@ -349,28 +368,33 @@ const WINDOWS_CONTAINER: [&str; 10] = [
     "runAsGroup",
 ];
 
-fn forbid_fields(
-    spec: &Value,
-    path: &Path,
-    of_spec: &[&str],
-    of_pod: &[&str],
-    of_container: &[&str],
-    detail: &str,
-    errors: &mut Errors,
-) {
-    for key in of_spec {
+fn forbid_fields(spec: &Value, path: &Path, of_pod: &[&str], of_container: &[&str], detail: &str, errors: &mut Errors) {
+    let context = child(spec, "securityContext");
+    for key in of_pod {
         // The host's process and IPC namespaces are plain booleans: false is the same as not set.
-        let set = if key.starts_with("hostP") || key.starts_with("hostI") { flag(spec, key) } else { has(spec, key) };
+        let set = match *key {
+            "hostPID" | "hostIPC" => flag(spec, key),
+            "hostUsers" | "shareProcessNamespace" => has(spec, key),
+            _ => {
+                if is_set(context, key) {
+                    errors.forbidden(path.at("securityContext").at(key), detail);
+                }
+                false
+            }
+        };
         if set {
             errors.forbidden(path.at(key), detail);
         }
     }
-    let mut forbid = |context: Option<&Value>, keys: &[&str], path: &Path| {
-        let path = path.at("securityContext");
-        for key in keys.iter().filter(|key| context.is_some_and(|context| has(context, key))) {
-            errors.forbidden(path.at(key), detail);
+    visit(spec, path, |container, path| {
+        let context = child(container, "securityContext");
+        for key in of_container.iter().filter(|key| is_set(context, key)) {
+            errors.forbidden(path.at("securityContext").at(key), detail);
         }
-    };
-    forbid(child(spec, "securityContext"), of_pod, path);
-    visit(spec, path, |container, path| forbid(child(container, "securityContext"), of_container, path));
+    });
+}
+
+/// Whether a security context has a field. A list of kernel parameters has to have some.
+fn is_set(context: Option<&Value>, key: &str) -> bool {
+    context.is_some_and(|context| if key == "sysctls" { !list(context, key).is_empty() } else { has(context, key) })
 }

@@ -17,7 +17,7 @@ const DNS_POLICIES: [&str; 4] = ["ClusterFirstWithHostNet", "ClusterFirst", "Def
 
 /// Checks the specification of a pod, or of a template of pods.
 pub fn validate(spec: &Value, owner: &Owner, path: &Path, errors: &mut Errors) {
-    let mut scope = Scope::new(spec);
+    let mut scope = Scope::new(spec, owner);
     if scope.grace.is_none() {
         errors.required(path.at("terminationGracePeriodSeconds"), "");
     }
@@ -31,25 +31,28 @@ pub fn validate(spec: &Value, owner: &Owner, path: &Path, errors: &mut Errors) {
     required_one_of(errors, &path.at("restartPolicy"), restart, &["Always", "OnFailure", "Never"]);
     required_one_of(errors, &path.at("dnsPolicy"), text(spec, "dnsPolicy"), &DNS_POLICIES);
     validate_labels(spec, path, "nodeSelector", errors);
-    security::validate_pod(spec, path, errors);
+    security::validate_pod(spec, &scope.options, path, errors);
     if let Some(affinity) = child(spec, "affinity") {
-        affinity::validate(affinity, &path.at("affinity"), errors);
+        affinity::validate(affinity, &scope.options, &path.at("affinity"), errors);
     }
     validate_dns(spec, &path.at("dnsConfig"), errors);
     validate_gates(spec, path, errors);
-    affinity::validate_spread(list(spec, "topologySpreadConstraints"), &path.at("topologySpreadConstraints"), errors);
+    let at = path.at("topologySpreadConstraints");
+    affinity::validate_spread(list(spec, "topologySpreadConstraints"), &scope.options, &at, errors);
     security::validate_host_process(spec, path, errors);
     security::validate_host_users(spec, &scope, path, errors);
     validate_names(spec, owner, path, errors);
     validate_deadline(spec, path, errors);
-    affinity::validate_tolerations(list(spec, "tolerations"), &path.at("tolerations"), errors);
+    let at = path.at("tolerations");
+    let comparing = scope.options.comparing_tolerations;
+    affinity::validate_tolerations(list(spec, "tolerations"), comparing, &at, errors);
     validate_host_aliases(spec, &path.at("hostAliases"), errors);
     if let Some(policy) = opt_text(spec, "preemptionPolicy") {
         let supported = ["PreemptLowerPriority", "Never"];
         required_one_of(errors, &path.at("preemptionPolicy"), policy, &supported);
     }
     if let Some(overhead) = child(spec, "overhead") {
-        resources::validate_overhead(overhead, &path.at("overhead"), errors);
+        resources::validate_overhead(overhead, &scope, &path.at("overhead"), errors);
     }
     security::validate_os(spec, path, errors);
     containers::visit(spec, path, |container, path| env::validate_file_key_volumes(container, &scope, path, errors));
@@ -107,12 +110,6 @@ fn validate_gates(spec: &Value, path: &Path, errors: &mut Errors) {
         invalid_each(errors, &at.index(i), name, names::qualified_name(name));
         if !seen.insert(name) {
             errors.duplicate(at.index(i), name);
-        }
-    }
-    let at = path.at("imagePullSecrets");
-    for (i, secret) in list(spec, "imagePullSecrets").iter().enumerate() {
-        if secret.as_object().is_some_and(|fields| fields.keys().any(|key| key != "name")) {
-            errors.invalid(at.index(i), secret.clone(), "only name may be set");
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Updates of a pod's status, by its kubelet and by controllers.
 
+use super::super::internal::compact_list;
 use super::super::ip::validate_ip;
-use super::super::path::{Path, child, in_range, int, invalid_each, list, one_of, opt_text, text};
+use super::super::path::{Path, child, descend, has, in_range, int, invalid_each, list, one_of, opt_text, text};
 use super::{annotations, status_of};
 use api::document;
 use api::field::Errors;
@@ -30,6 +31,7 @@ pub fn prepare(pod: &mut Value, old: &Value) {
             document::set(pod, &format!("status.{key}"), value.clone());
         }
     }
+    drop_disabled(pod, old);
     let mut generations: HashMap<&str, VecDeque<Option<i64>>> = HashMap::new();
     for condition in document::get_list(old, "status.conditions") {
         generations.entry(text(condition, "type")).or_default().push_back(int(condition, "observedGeneration"));
@@ -43,10 +45,33 @@ pub fn prepare(pod: &mut Value, old: &Value) {
     }
 }
 
+/// Drops what features that are off by default in this version write, unless the old status has some of it.
+fn drop_disabled(pod: &mut Value, old: &Value) {
+    const NODE_CLAIMS: &str = "nodeAllocatableResourceClaimStatuses";
+    let null = Value::Null;
+    let (old, Some(status)) = (child(old, "status").unwrap_or(&null), pod.get_mut("status")) else { return };
+    if list(old, NODE_CLAIMS).is_empty() {
+        status.as_object_mut().and_then(|status| status.remove(NODE_CLAIMS));
+    }
+    let images = |status: &Value| {
+        let containers = STATUSES.iter().flat_map(|(key, _)| list(status, key));
+        containers.flat_map(|container| list(container, "volumeMounts")).any(|mount| has(mount, "volumeStatus"))
+    };
+    if images(old) || !images(status) {
+        return;
+    }
+    for (key, _) in STATUSES {
+        for container in status.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten() {
+            for mount in container.get_mut("volumeMounts").and_then(Value::as_array_mut).into_iter().flatten() {
+                document::remove(mount, "volumeStatus");
+            }
+        }
+    }
+}
+
 /// Checks an update of the status.
 pub fn validate(pod: &Value, old: &Value, errors: &mut Errors) {
     annotations::validate_update(pod, old, errors);
-    annotations::validate(pod, &Path::root("metadata.annotations"), errors);
     let empty = Value::Object(Map::new());
     let status = child(pod, "status").unwrap_or(&empty);
     let old_status = child(old, "status").unwrap_or(&empty);
@@ -73,9 +98,12 @@ pub fn validate(pod: &Value, old: &Value, errors: &mut Errors) {
         validate_transitions(status, old_status, old_spec, key, containers, &path.at(key), errors);
     }
     validate_claims(status, spec, &path.at("resourceClaimStatuses"), errors);
-    validate_ips(status, "podIPs", &path.at("podIPs"), errors);
+    if let Some(claim) = child(status, "extendedResourceClaimStatus") {
+        validate_extended_claim(claim, spec, &path.at("extendedResourceClaimStatus"), errors);
+    }
+    validate_ips(status, old_status, "podIPs", &path.at("podIPs"), errors);
     validate_host_ip(status, &path, errors);
-    validate_ips(status, "hostIPs", &path.at("hostIPs"), errors);
+    validate_ips(status, old_status, "hostIPs", &path.at("hostIPs"), errors);
     for (key, containers) in STATUSES {
         validate_containers(status, spec, key, containers, &path.at(key), errors);
     }
@@ -179,15 +207,58 @@ fn validate_claims(status: &Value, spec: &Value, path: &Path, errors: &mut Error
     }
 }
 
-fn validate_ips(status: &Value, key: &str, path: &Path, errors: &mut Errors) {
+/// The claim that stands for extended resources of the containers (KEP-5004).
+fn validate_extended_claim(claim: &Value, spec: &Value, path: &Path, errors: &mut Errors) {
+    let mut containers = by_name(spec, "initContainers");
+    containers.extend(by_name(spec, "containers"));
+    let mappings = path.at("requestMappings");
+    if list(claim, "requestMappings").is_empty() {
+        errors.required(mappings, "at least one request mapping is required");
+    }
+    let mut seen = HashSet::new();
+    for (i, mapping) in list(claim, "requestMappings").iter().enumerate() {
+        let part = |key: &'static str| (key, text(mapping, key));
+        let parts = [part("containerName"), part("resourceName"), part("requestName")];
+        let [(_, container), (_, resource), (_, request)] = parts;
+        let at = mappings.index(i);
+        match containers.get(container) {
+            None => {
+                let detail = "must match the name of an entry in spec.initContainers.name or spec.containers.name";
+                errors.invalid(at.at("containerName"), container, detail);
+            }
+            Some(container) if descend(container, &["resources", "requests", resource]).is_none() => {
+                let detail = "must match the extended resource name of an entry in spec.initContainers.resources.requests or spec.containers.resources.requests";
+                errors.invalid(at.at("resourceName"), resource, detail);
+            }
+            Some(_) => {}
+        }
+        invalid_each(errors, &path.at("requestName"), request, names::dns1123_label(request));
+        if !seen.insert(parts) {
+            parts.iter().for_each(|(key, value)| errors.duplicate(at.at(key), *value));
+        }
+    }
+    match text(claim, "resourceClaimName") {
+        "" => errors.required(path.at("resourceClaimName"), ""),
+        name => invalid_each(errors, &path.at("resourceClaimName"), name, names::dns1123_subdomain(name)),
+    }
+}
+
+/// Addresses, of which those that were there before need not be valid.
+fn validate_ips(status: &Value, old: &Value, key: &str, path: &Path, errors: &mut Errors) {
     let ips = list(status, key);
     let mut parsed = Vec::new();
     for (i, ip) in ips.iter().enumerate() {
-        parsed.extend(validate_ip(errors, &path.index(i), text(ip, "ip")));
+        let ip = text(ip, "ip");
+        if list(old, key).iter().any(|old| text(old, "ip") == ip) {
+            parsed.extend(names::sloppy_ip(ip));
+        } else {
+            parsed.extend(validate_ip(errors, &path.index(i), ip));
+        }
     }
     let dual = parsed.iter().any(IpAddr::is_ipv4) && parsed.iter().any(IpAddr::is_ipv6);
     if ips.len() > 2 || (ips.len() == 2 && !dual) {
-        errors.invalid(path, ips.to_vec(), "may specify no more than one IP for each IP family");
+        let detail = "may specify no more than one IP for each IP family";
+        errors.invalid_printed(path, compact_list("PodIP", ips), detail);
     }
 }
 
@@ -261,9 +332,6 @@ fn validate_allocated(allocated: &[Value], container: &Value, path: &Path, error
         for (j, device) in list(resource, "resources").iter().enumerate() {
             let path = path.index(j);
             let id = text(device, "resourceID");
-            if !seen.insert(id) {
-                errors.duplicate(path.at("resourceID"), id);
-            }
             one_of(errors, &path.at("health"), text(device, "health"), &["Healthy", "Unhealthy", "Unknown"]);
             match opt_text(device, "message") {
                 Some("") => errors.required(path.at("message"), "must be non-empty if specified"),
@@ -271,6 +339,9 @@ fn validate_allocated(allocated: &[Value], container: &Value, path: &Path, error
                     errors.too_long(path.at("message"), MAX_HEALTH_MESSAGE);
                 }
                 _ => {}
+            }
+            if !seen.insert(id) {
+                errors.duplicate(path.at("resourceID"), id);
             }
         }
     }

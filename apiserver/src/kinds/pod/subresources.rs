@@ -11,12 +11,8 @@ use api::{Map, Value, time};
 use jiff::Timestamp;
 use serde_json::json;
 
-/// Assigns a pod to the node of a `Binding`, with the binding's annotations and labels.
-///
-/// Errors: 400 when the names differ, 422 for a bad target, 409 when the pod has a node, is being deleted, is held by a
-/// scheduling gate, or is another one than the binding means.
-pub fn bind(pod: &mut Value, binding: &Value, now: Timestamp) -> Result<(), ApiError> {
-    let name = document::name(pod).to_owned();
+/// Checks the `Binding` of the pod `name`: 400 when the names differ, 500 (as upstream) for a bad target.
+pub fn check_binding(name: &str, binding: &Value) -> Result<(), ApiError> {
     if document::name(binding) != name {
         return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
     }
@@ -28,11 +24,20 @@ pub fn bind(pod: &mut Value, binding: &Value, now: Timestamp) -> Result<(), ApiE
     if node.is_empty() {
         errors.required("target.name", "");
     }
-    if !errors.is_empty() {
-        return Err(ApiError::invalid("", "Binding", &name, &errors));
+    let problems: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+    match &problems[..] {
+        [] => Ok(()),
+        [one] => Err(ApiError::new(500, "", one.as_str())),
+        more => Err(ApiError::new(500, "", format!("[{}]", more.join(", ")))),
     }
-    may_bind(pod, binding).map_err(|why| conflict(&name, &why))?;
-    document::set(pod, "spec.nodeName", node);
+}
+
+/// Assigns a pod to the node of a checked `Binding`, with the binding's annotations and labels.
+///
+/// Errors: 409 when the pod has a node, is being deleted, or is held by a scheduling gate.
+pub fn bind(pod: &mut Value, binding: &Value, now: Timestamp) -> Result<(), ApiError> {
+    may_bind(pod).map_err(|why| conflict(document::name(pod), &why))?;
+    document::set(pod, "spec.nodeName", document::get_str(binding, "target.name"));
     document::remove(pod, "status.nominatedNodeName");
     for key in ["annotations", "labels"] {
         if let Some(added) = child(binding, "metadata").and_then(|metadata| map(metadata, key)) {
@@ -43,18 +48,8 @@ pub fn bind(pod: &mut Value, binding: &Value, now: Timestamp) -> Result<(), ApiE
     Ok(())
 }
 
-fn may_bind(pod: &Value, binding: &Value) -> Result<(), String> {
+fn may_bind(pod: &Value) -> Result<(), String> {
     let name = document::name(pod);
-    for (what, wanted, have) in [
-        ("UID", document::uid(binding), document::uid(pod)),
-        ("ResourceVersion", document::resource_version(binding), document::resource_version(pod)),
-    ] {
-        if !wanted.is_empty() && wanted != have {
-            return Err(format!(
-                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {have}"
-            ));
-        }
-    }
     if document::is_terminating(pod) {
         return Err(format!("pod {name} is being deleted, cannot be assigned to a host"));
     }
@@ -129,9 +124,9 @@ pub fn prepare_ephemeral_containers(pod: &mut Value, old: &Value) {
 /// Checks an update through `ephemeralcontainers`, everything included.
 pub fn validate_ephemeral_containers(pod: &Value, old: &Value, errors: &mut Errors) {
     if annotations::is_mirror(old) {
-        return errors.forbidden("", "static pods do not support ephemeral containers");
+        return errors.forbidden("[]", "static pods do not support ephemeral containers");
     }
-    super::validate(pod, errors);
+    super::validate(pod, Some(old), errors);
     annotations::validate_update(pod, old, errors);
     validate_ephemeral(pod, old, errors);
 }
@@ -166,12 +161,12 @@ pub fn prepare_resize(pod: &mut Value, old: &Value) {
 /// Checks an update through `resize` (KEP-1287), everything included.
 pub fn validate_resize(pod: &Value, old: &Value, errors: &mut Errors) {
     if annotations::is_mirror(old) {
-        return errors.forbidden("", "static pods cannot be resized");
+        return errors.forbidden("[]", "static pods cannot be resized");
     }
     if document::get_str(old, "spec.os.name") == "windows" {
-        return errors.forbidden("", "windows pods cannot be resized");
+        return errors.forbidden("[]", "windows pods cannot be resized");
     }
-    super::validate(pod, errors);
+    super::validate(pod, Some(old), errors);
     let class = match document::get_str(old, "status.qosClass") {
         "" => qos_class(old),
         class => class,
@@ -200,18 +195,20 @@ pub fn validate_resize(pod: &Value, old: &Value, errors: &mut Errors) {
 
 fn validate_pod_level(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
     let (new, old) = (child(new, "resources"), child(old, "resources"));
-    let Some(before) = old else { return };
-    let Some(after) = new else {
-        return errors.forbidden(path.at("resources"), "pod-level resources cannot be removed");
-    };
     let at = path.at("resources");
-    for key in ["requests", "limits"] {
-        if removed(after, before, key) {
-            let what = key.trim_end_matches('s');
-            errors.forbidden(at.at(key), format!("pod-level resource {what}s cannot be removed"));
+    if let Some(before) = old {
+        let Some(after) = new else {
+            return errors.forbidden(at, "pod-level resources cannot be removed");
+        };
+        for key in ["requests", "limits"] {
+            if removed(after, before, key) {
+                errors.forbidden(at.at(key), format!("pod-level resource {key} cannot be removed"));
+            }
         }
     }
-    if !same(Some(&without_cpu_and_memory(after)), Some(&without_cpu_and_memory(before))) {
+    let empty = |resources: &Value| old.is_none() && resources.as_object().is_some_and(Map::is_empty);
+    let rest = new.map(without_cpu_and_memory).filter(|rest| !empty(rest));
+    if !same(rest.as_ref(), old.map(without_cpu_and_memory).as_ref()) {
         errors.forbidden(path, "only cpu and memory resources are mutable at pod-level");
     }
 }
@@ -223,8 +220,10 @@ fn removed(new: &Value, old: &Value, key: &str) -> bool {
 fn without_cpu_and_memory(resources: &Value) -> Value {
     let mut resources = resources.clone();
     for key in ["requests", "limits"] {
-        if let Some(list) = resources.get_mut(key).and_then(Value::as_object_mut) {
-            list.retain(|name, _| name != "cpu" && name != "memory");
+        let Some(list) = resources.get_mut(key).and_then(Value::as_object_mut) else { continue };
+        list.retain(|name, _| name != "cpu" && name != "memory");
+        if list.is_empty() {
+            as_map(&mut resources).remove(key);
         }
     }
     resources
@@ -260,12 +259,17 @@ fn validate_resized(new: &Value, old: &Value, path: &Path, errors: &mut Errors) 
                     errors.forbidden(at.at("resources").at(key), format!("{what} cannot be removed"));
                 }
             }
-            let munge = |container: &Value| {
+            let munge = |container: &Value, with_claims: bool| {
                 let mut munged = container.clone();
-                as_map(&mut munged).insert("resources".to_owned(), without_cpu_and_memory(&resources(container)));
+                let mut rest = without_cpu_and_memory(&resources(container));
+                if !with_claims {
+                    as_map(&mut rest).remove("claims");
+                }
+                as_map(&mut munged).insert("resources".to_owned(), rest);
                 munged
             };
-            let only_resources = same(Some(&munge(new)), Some(&munge(old)));
+            // Claims are left out of the new one only: containers with claims cannot be resized.
+            let only_resources = same(Some(&munge(new, false)), Some(&munge(old, true)));
             if key == "containers" {
                 if !only_resources {
                     errors.forbidden(path, "only cpu and memory resources are mutable");

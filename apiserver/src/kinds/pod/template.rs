@@ -13,7 +13,7 @@ pub fn validate(template: &Value, owner: &Owner, path: &Path, errors: &mut Error
     if let Some(metadata) = child(template, "metadata") {
         validate_labels(metadata, path, "labels", errors);
         validate_annotations(metadata, path, errors);
-        annotations::validate(template, &path.at("annotations"), errors);
+        annotations::validate(template, owner.old, &path.at("annotations"), errors);
     }
     let at = path.at("spec");
     let spec = child(template, "spec").unwrap_or(&empty);

@@ -39,8 +39,7 @@ fn made(spec: &Value) -> Value {
 fn problems(spec: Value) -> Vec<String> {
     let mut errors = Errors::new();
     let pod = made(&spec);
-    Pod.validate(&pod, &mut errors);
-    Pod.validate_create(&pod, &mut errors);
+    Pod.check(&pod, None, &mut errors);
     texts(errors)
 }
 
@@ -292,7 +291,7 @@ fn specifications_are_checked() {
         ),
         (
             json!({"resourceClaims": [{"name": "a"}]}),
-            "spec.resourceClaims[0]: Invalid value: {\"name\":\"a\"}: must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
+            "spec.resourceClaims[0]: Invalid value: {\"Name\":\"a\",\"ResourceClaimName\":null,\"ResourceClaimTemplateName\":null}: must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
         ),
         (
             json!({"resources": {"requests": {"cpu": "1"}}, "containers": container(json!({"resources": {"requests": {"cpu": "2"}}}))}),
@@ -312,7 +311,7 @@ fn specifications_are_checked() {
 fn update_problems(old_spec: Value, new_spec: Value) -> Vec<String> {
     let (old, new) = (made(&old_spec), made(&new_spec));
     let mut errors = Errors::new();
-    Pod.validate_update(&new, &old, &mut errors);
+    Pod.check(&new, Some(&old), &mut errors);
     texts(errors)
 }
 
@@ -346,6 +345,38 @@ fn little_of_a_pod_can_be_changed() {
 }
 
 #[test]
+fn what_an_old_pod_already_breaks_stays_allowed() {
+    let block = json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}], "hostUsers": false,
+        "containers": container(json!({"volumeDevices": [{"name": "v", "devicePath": "/dev/a"}]}))});
+    let term = json!({"topologyKey": "z", "labelSelector": {"matchExpressions": [{"key": "a", "operator": "In", "values": ["b c"]}]}});
+    let node =
+        json!({"nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "In", "values": ["b c"]}]}]});
+    let spread = |keys, selector| {
+        json!({"topologySpreadConstraints": [{
+            "maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule", "matchLabelKeys": keys, "labelSelector": selector,
+        }]})
+    };
+    let token = json!({"sources": [{"serviceAccountToken": {"path": "../t"}}]});
+    let rows = [
+        json!({"containers": container(json!({"resources": {"limits": {"hugepages-2Mi": "3Mi", "memory": "1Gi"}}}))}),
+        json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}}),
+        json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": node}}}),
+        spread(json!([]), json!({"matchLabels": {"a": "b c"}})),
+        json!({"serviceAccountName": "a", "volumes": [{"name": "v", "projected": token}]}),
+        json!({"hostNetwork": true, "securityContext": {"sysctls": [{"name": "net.ipv4.x", "value": "1"}]}}),
+        json!({"securityContext": {"seLinuxChangePolicy": "MountOption"}}),
+        json!({"tolerations": [{"key": "a", "operator": "Gt", "value": "5"}]}),
+        json!({"initContainers": [{"name": "i", "image": "i",
+            "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]}]}),
+        block,
+    ];
+    for spec in rows {
+        assert_ne!(problems(spec.clone()), [""; 0], "{spec}");
+        assert_eq!(update_problems(spec.clone(), spec), [""; 0]);
+    }
+}
+
+#[test]
 fn refused_changes_are_shown() {
     let found = update_problems(json!({}), json!({"hostname": "h"}));
     assert_eq!(found.len(), 1);
@@ -353,7 +384,7 @@ fn refused_changes_are_shown() {
     assert!(message.starts_with(
         "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     ));
-    assert!(changes.contains("\n+ \"hostname\": \"h\",\n"), "{changes}");
+    assert!(changes.contains("\n- \"Hostname\": \"\",\n+ \"Hostname\": \"h\",\n"), "{changes}");
 }
 
 #[test]
@@ -447,7 +478,7 @@ fn status_keeps_what_was_decided() {
         texts(errors),
         [
             "status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state",
-            "status.podIPs: Invalid value: [{\"ip\":\"10.0.0.1\"},{\"ip\":\"10.0.0.2\"}]: may specify no more than one IP for each IP family",
+            "status.podIPs: Invalid value: [{\"IP\":\"10.0.0.1\"},{\"IP\":\"10.0.0.2\"}]: may specify no more than one IP for each IP family",
         ]
     );
 }

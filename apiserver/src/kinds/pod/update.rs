@@ -2,7 +2,7 @@
 
 use super::super::diff::diff;
 use super::super::equality::same;
-use super::super::path::{Path, child, descend, int, list, range_message, text};
+use super::super::path::{Path, child, descend, has, int, list, range_message, text};
 use super::affinity::{validate_node_affinity_grows, validate_node_selector_grows};
 use super::annotations;
 use api::document::{self, as_map};
@@ -38,9 +38,14 @@ pub fn validate(pod: &Value, old: &Value, errors: &mut Errors) {
     }
     validate_tolerations(new, old, &path.at("tolerations"), errors);
     validate_gates(new, old, &path.at("schedulingGates"), errors);
-    if !same(Some(new), Some(old)) {
+    if !same_spec(new, old) {
         validate_rest(new, old, &path, errors);
     }
+}
+
+/// Whether two specifications mean the same. Resources of the pod itself are an option, even empty ones.
+fn same_spec(new: &Value, old: &Value) -> bool {
+    has(new, "resources") == has(old, "resources") && same(Some(new), Some(old))
 }
 
 /// Gives false where the rest need not be looked at.
@@ -68,15 +73,19 @@ fn validate_tolerations(new: &Value, old: &Value, path: &Path, errors: &mut Erro
     };
     let kept: HashSet<_> = list(new, "tolerations").iter().map(identity).collect();
     if !list(old, "tolerations").iter().all(|toleration| kept.contains(&identity(toleration))) {
-        errors.forbidden(path, "existing toleration can not be modified except its tolerationSeconds");
+        return errors.forbidden(path, "existing toleration can not be modified except its tolerationSeconds");
     }
+    let comparing = list(old, "tolerations").iter().any(|old| matches!(text(old, "operator"), "Lt" | "Gt"));
+    super::validate_tolerations(list(new, "tolerations"), comparing, path, errors);
 }
 
 fn validate_gates(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
     let known: HashSet<&str> = list(old, "schedulingGates").iter().map(|gate| text(gate, "name")).collect();
-    for (i, gate) in list(new, "schedulingGates").iter().enumerate() {
+    let gates = list(new, "schedulingGates");
+    let last: HashMap<&str, usize> = gates.iter().enumerate().map(|(i, gate)| (text(gate, "name"), i)).collect();
+    for (i, gate) in gates.iter().enumerate() {
         let name = text(gate, "name");
-        if !known.contains(name) {
+        if !known.contains(name) && last.get(name) == Some(&i) {
             let detail = format!("only deletion is allowed, but found new scheduling gate '{name}'");
             errors.forbidden(path.index(i).at("name"), detail);
         }
@@ -102,8 +111,8 @@ fn validate_rest(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
     if !list(old, "schedulingGates").is_empty() {
         restore_gated(&mut munged, new, old, path, errors);
     }
-    if !same(Some(&munged), Some(old)) {
-        let changes = diff(old, &munged);
+    if !same_spec(&munged, old) {
+        let changes = diff("PodSpec", old, &munged);
         errors.forbidden(path, format!("pod updates may not change fields other than {CHANGEABLE}\n{changes}"));
     }
 }
@@ -149,7 +158,7 @@ pub fn validate_ephemeral(pod: &Value, old: &Value, errors: &mut Errors) {
         match by_name.get(name) {
             None => errors.forbidden(path, format!("existing ephemeral containers \"{name}\" may not be removed\n")),
             Some(new) if !same(Some(new), Some(old)) => {
-                let changes = diff(old, new);
+                let changes = diff("EphemeralContainer", old, new);
                 let detail = format!("existing ephemeral containers \"{name}\" may not be changed\n{changes}");
                 errors.forbidden(path, detail);
             }

@@ -1,7 +1,8 @@
 //! Volumes of a pod: each of exactly one type, and what the types ask for.
 
 use super::super::path::{
-    Path, child, entries, has, in_range, int, invalid_each, list, one_of, opt_text, range_message, required_text, text,
+    Path, child, entries, has, in_range, int, invalid_each, list, one_of, opt_text, range_message, required_one_of,
+    required_text, text,
 };
 use super::claim::validate_claim_template;
 use super::env::{VOLUME_FIELDS, validate_field_ref, validate_resource_field_ref};
@@ -56,7 +57,7 @@ const TYPES: [Type; 30] = [
     simple("portworxVolume", &["volumeID"]),
     Type { key: "azureDisk", required: &["diskName", "diskURI"], rule: azure_disk },
     ruled("storageos", storage_os),
-    ruled("projected", projected::validate),
+    simple("projected", &[]),
     simple("scaleIO", &["gateway", "system", "volumeName"]),
     ruled("csi", csi),
     ruled("ephemeral", ephemeral),
@@ -81,7 +82,7 @@ pub fn validate<'a>(spec: &'a Value, pod_name: &str, scope: &mut Scope<'a>, path
         let path = path.index(i);
         let before = errors.0.len();
         let name = text(volume, "name");
-        validate_source(volume, name, pod_name, &path, errors);
+        validate_source(volume, name, pod_name, scope, &path, errors);
         if name.is_empty() {
             errors.required(path.at("name"), "");
         } else {
@@ -105,20 +106,31 @@ pub fn validate<'a>(spec: &'a Value, pod_name: &str, scope: &mut Scope<'a>, path
     }
 }
 
-fn validate_source(volume: &Value, name: &str, pod_name: &str, path: &Path, errors: &mut Errors) {
+fn validate_source(volume: &Value, name: &str, pod_name: &str, scope: &Scope, path: &Path, errors: &mut Errors) {
     let mut first = true;
     for kind in &TYPES {
         let Some(source) = child(volume, kind.key) else { continue };
-        let at = path.at(kind.key);
+        // Some places have their own spelling in messages.
         if !first {
-            errors.forbidden(at, "may not specify more than 1 volume type");
+            let at = match kind.key {
+                "cephfs" => "cephFS",
+                "downwardAPI" => "downwarAPI",
+                key => key,
+            };
+            errors.forbidden(path.at(at), "may not specify more than 1 volume type");
             continue;
         }
+        let at = path.at(if kind.key == "gcePersistentDisk" { "persistentDisk" } else { kind.key });
         first = false;
         for key in kind.required {
             required_text(errors, source, &at, key);
         }
         (kind.rule)(source, &at, errors);
+        match kind.key {
+            "projected" => projected::validate(source, &scope.options, &at, errors),
+            "image" => image(source, scope.is_pod, &at, errors),
+            _ => {}
+        }
         if kind.key == "ephemeral" && !pod_name.is_empty() && !name.is_empty() {
             let claim = format!("{pod_name}-{name}");
             for message in names::dns1123_subdomain(&claim) {
@@ -414,6 +426,14 @@ fn csi(source: &Value, path: &Path, errors: &mut Errors) {
             invalid_each(errors, &path.at("name"), name, names::dns1123_subdomain(name));
         }
     }
+}
+
+fn image(source: &Value, is_pod: bool, path: &Path, errors: &mut Errors) {
+    if is_pod {
+        required_text(errors, source, path, "reference");
+    }
+    let policy = text(source, "pullPolicy");
+    required_one_of(errors, &path.at("pullPolicy"), policy, &["Always", "IfNotPresent", "Never"]);
 }
 
 fn ephemeral(source: &Value, path: &Path, errors: &mut Errors) {

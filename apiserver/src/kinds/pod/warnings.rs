@@ -1,6 +1,7 @@
 //! Warnings about pods and templates of pods: valid, but hardly meant so.
 
-use super::super::path::{Path, child, descend, entries, has, int, list, text};
+use super::super::ip::ip_warning;
+use super::super::path::{Path, child, descend, entries, has, int, list, text, texts};
 use super::annotations::{APP_ARMOR, app_armor_field};
 use super::containers::visit;
 use super::resources::quantity;
@@ -28,7 +29,8 @@ const ANNOTATIONS: [(&str, &str); 3] = [
     ("security.alpha.kubernetes.io/sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
     ("security.alpha.kubernetes.io/unsafe-sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
 ];
-const VOLUMES: [(&str, &str, &str); 9] = [
+/// Volume types that are going or gone, in the order in which they are looked for; the message's name of the field.
+const VOLUMES: [(&str, &str, &str); 10] = [
     ("photonPersistentDisk", "photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
     ("gitRepo", "gitRepo", "deprecated in v1.11, and disabled by default in v1.33+"),
     ("scaleIO", "scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
@@ -36,9 +38,15 @@ const VOLUMES: [(&str, &str, &str); 9] = [
     ("storageos", "storageOS", "deprecated in v1.22, non-functional in v1.25+"),
     ("quobyte", "quobyte", "deprecated in v1.22, non-functional in v1.25+"),
     ("glusterfs", "glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+    // Not deprecated itself: what its claim asks for is looked at.
+    ("ephemeral", "ephemeral", ""),
     ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
     ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
 ];
+/// Resources that come in bytes.
+const BYTES: [&str; 2] = ["memory", "ephemeral-storage"];
+const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
 
@@ -62,42 +70,36 @@ pub fn template_warnings(path: &Path, template: &Value) -> Vec<String> {
     let spec = child(template, "spec").unwrap_or(&null);
     let annotations = descend(template, &["metadata", "annotations"]).unwrap_or(&null);
     let annotation_path = path.at("metadata.annotations");
-    for (key, message) in ANNOTATIONS.iter().filter(|(key, _)| has(annotations, key)) {
-        warnings.push(format!("{}: {message}", annotation_path.key(key)));
-    }
     let is_template = !path.to_string().is_empty();
     let path = path.at("spec");
     scheduling(spec, &path, &mut warnings);
+    for (key, message) in ANNOTATIONS.iter().filter(|(key, _)| has(annotations, key)) {
+        warnings.push(format!("{}: {message}", annotation_path.key(key)));
+    }
     volumes(spec, &path, &mut warnings);
     duplicates(spec, &path, &mut warnings);
-    fractions(spec, "overhead", &path, &mut warnings);
-    let profile = |context: Option<&Value>, key: &str| context.is_some_and(|context| has(context, key));
-    let seccomp = |key: &str| {
-        format!("{}: non-functional in v1.27+; use the \"seccompProfile\" field instead", annotation_path.key(key))
-    };
+    if let Some(overhead) = child(spec, "overhead") {
+        let path = path.at("overhead");
+        BYTES.iter().for_each(|name| fraction(overhead, name, &path, &mut warnings));
+    }
     let context = child(spec, "securityContext");
-    if !profile(context, "seccompProfile") && has(annotations, SECCOMP_POD) {
-        warnings.push(seccomp(SECCOMP_POD));
+    if context.is_none_or(|context| !has(context, "seccompProfile")) && has(annotations, SECCOMP_POD) {
+        warnings.push(seccomp(&annotation_path.key(SECCOMP_POD)));
     }
     let pod_profile = context.and_then(|context| child(context, "appArmorProfile"));
     visit(spec, &path, |container, path| {
         let (name, context) = (text(container, "name"), child(container, "securityContext"));
         let key = format!("{SECCOMP_CONTAINER}{name}");
-        if !profile(context, "seccompProfile") && has(annotations, &key) {
-            warnings.push(seccomp(&key));
+        if context.is_none_or(|context| !has(context, "seccompProfile")) && has(annotations, &key) {
+            warnings.push(seccomp(&annotation_path.key(&key)));
         }
-        let key = format!("{APP_ARMOR}{name}");
-        if let Some(annotation) = child(annotations, &key).and_then(Value::as_str)
-            && !profile(context, "appArmorProfile")
-            && (!is_template || pod_profile.is_none() || pod_profile != app_armor_field(annotation).as_ref())
-        {
-            let place = annotation_path.key(&key);
-            warnings.push(format!("{place}: deprecated since v1.30; use the \"appArmorProfile\" field instead"));
+        if is_template {
+            warnings.extend(app_armor(container, annotations, pod_profile, &annotation_path, false));
         }
-        if let Some(resources) = child(container, "resources") {
-            let path = path.at("resources");
-            fractions(resources, "limits", &path, &mut warnings);
-            fractions(resources, "requests", &path, &mut warnings);
+        for (name, key) in BYTES.iter().flat_map(|name| [(name, "limits"), (name, "requests")]) {
+            if let Some(amounts) = descend(container, &["resources", key]) {
+                fraction(amounts, name, &path.at("resources").at(key), &mut warnings);
+            }
         }
         variables(container, path, &mut warnings);
     });
@@ -106,16 +108,95 @@ pub fn template_warnings(path: &Path, template: &Value) -> Vec<String> {
         let place = path.at("terminationGracePeriodSeconds");
         warnings.push(format!("{place}: must be >= 0; negative values are invalid and will be treated as 1"));
     }
+    pod_affinity(spec, &path, &mut warnings);
+    addresses(spec, &path, &mut warnings);
     warnings
 }
 
+fn seccomp(place: &Path) -> String {
+    format!("{place}: non-functional in v1.27+; use the \"seccompProfile\" field instead")
+}
+
+/// A container whose AppArmor profile is an annotation. Of a pod's it is warned when the annotation says something that the
+/// pod's profile does not, or nothing (`or_invalid`) that can be understood.
+fn app_armor(
+    container: &Value,
+    annotations: &Value,
+    pod_profile: Option<&Value>,
+    path: &Path,
+    of_pod: bool,
+) -> Option<String> {
+    let key = format!("{APP_ARMOR}{}", text(container, "name"));
+    let annotation = child(annotations, &key)?.as_str()?;
+    let meant = app_armor_field(annotation);
+    let differs = if of_pod { meant.is_none() } else { pod_profile.is_none() } || pod_profile != meant.as_ref();
+    let warns = differs && descend(container, &["securityContext", "appArmorProfile"]).is_none();
+    warns.then(|| format!("{}: deprecated since v1.30; use the \"appArmorProfile\" field instead", path.key(&key)))
+}
+
+/// Warnings about a pod as the client sent it: its annotations become fields afterwards.
+pub fn given_warnings(pod: &Value) -> Vec<String> {
+    let null = Value::Null;
+    let spec = child(pod, "spec").unwrap_or(&null);
+    if descend(spec, &["os", "name"]).and_then(Value::as_str) == Some("windows") {
+        return Vec::new();
+    }
+    let annotations = descend(pod, &["metadata", "annotations"]).unwrap_or(&null);
+    let profile = descend(spec, &["securityContext", "appArmorProfile"]);
+    let path = Path::root("metadata.annotations");
+    let mut warnings = Vec::new();
+    visit(spec, &path, |container, _| warnings.extend(app_armor(container, annotations, profile, &path, true)));
+    warnings
+}
+
+/// Warnings about the addresses in a pod's status.
+pub fn status_warnings(pod: &Value) -> Vec<String> {
+    let null = Value::Null;
+    let status = child(pod, "status").unwrap_or(&null);
+    let mut warnings = Vec::new();
+    for key in ["podIPs", "hostIPs"] {
+        let path = Path::root("status");
+        let path = path.at(key);
+        for (i, ip) in list(status, key).iter().enumerate() {
+            warnings.extend(ip_warning(&path.index(i).at("ip"), text(ip, "ip")));
+        }
+    }
+    warnings
+}
+
+fn addresses(spec: &Value, path: &Path, warnings: &mut Vec<String>) {
+    if let Some(dns) = child(spec, "dnsConfig") {
+        let path = path.at("dnsConfig.nameservers");
+        for (i, server) in texts(dns, "nameservers").enumerate() {
+            warnings.extend(ip_warning(&path.index(i), server));
+        }
+    }
+    let path = path.at("hostAliases");
+    for (i, alias) in list(spec, "hostAliases").iter().enumerate() {
+        warnings.extend(ip_warning(&path.index(i).at("ip"), text(alias, "ip")));
+    }
+}
+
 fn scheduling(spec: &Value, path: &Path, warnings: &mut Vec<String>) {
-    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
-    const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
     let at = path.at("nodeSelector");
     for (key, _) in entries(spec, "nodeSelector") {
         if let Some(message) = deprecated_label(key) {
             warnings.push(format!("{}: {message}", at.key(key)));
+        }
+    }
+    if let Some(node) = descend(spec, &["affinity", "nodeAffinity"]) {
+        let path = path.at("affinity.nodeAffinity");
+        let required = path.at(REQUIRED);
+        let required = required.at("nodeSelectorTerms");
+        let terms = child(node, REQUIRED).map(|required| list(required, "nodeSelectorTerms")).unwrap_or_default();
+        for (i, term) in terms.iter().enumerate() {
+            node_term(term, false, &required.index(i), warnings);
+        }
+        let preferred = path.at(PREFERRED);
+        for (i, term) in list(node, PREFERRED).iter().enumerate() {
+            if let Some(preference) = child(term, "preference") {
+                node_term(preference, true, &preferred.index(i).at("preference"), warnings);
+            }
         }
     }
     let at = path.at("topologySpreadConstraints");
@@ -126,26 +207,12 @@ fn scheduling(spec: &Value, path: &Path, warnings: &mut Vec<String>) {
         }
         null_selector(constraint, &at, warnings);
     }
-    let Some(affinity) = child(spec, "affinity") else { return };
+}
+
+fn pod_affinity(spec: &Value, path: &Path, warnings: &mut Vec<String>) {
     let path = path.at("affinity");
-    if let Some(node) = child(affinity, "nodeAffinity") {
-        let path = path.at("nodeAffinity");
-        let required = path.at(REQUIRED);
-        let required = required.at("nodeSelectorTerms");
-        for (i, term) in
-            child(node, REQUIRED).map(|r| list(r, "nodeSelectorTerms")).unwrap_or_default().iter().enumerate()
-        {
-            node_term(term, &required.index(i), warnings);
-        }
-        let preferred = path.at(PREFERRED);
-        for (i, term) in list(node, PREFERRED).iter().enumerate() {
-            if let Some(preference) = child(term, "preference") {
-                node_term(preference, &preferred.index(i).at("preference"), warnings);
-            }
-        }
-    }
     for key in ["podAffinity", "podAntiAffinity"] {
-        let Some(pods) = child(affinity, key) else { continue };
+        let Some(pods) = descend(spec, &["affinity", key]) else { continue };
         let path = path.at(key);
         let required = path.at(REQUIRED);
         for (i, term) in list(pods, REQUIRED).iter().enumerate() {
@@ -153,9 +220,9 @@ fn scheduling(spec: &Value, path: &Path, warnings: &mut Vec<String>) {
         }
         let preferred = path.at(PREFERRED);
         for (i, weighted) in list(pods, PREFERRED).iter().enumerate() {
-            if let Some(term) = child(weighted, "podAffinityTerm") {
-                null_selector(term, &preferred.index(i).at("podAffinityTerm"), warnings);
-            }
+            let null = Value::Null;
+            let term = child(weighted, "podAffinityTerm").unwrap_or(&null);
+            null_selector(term, &preferred.index(i).at("podAffinityTerm"), warnings);
         }
     }
 }
@@ -167,12 +234,20 @@ fn null_selector(term: &Value, path: &Path, warnings: &mut Vec<String>) {
     }
 }
 
-fn node_term(term: &Value, path: &Path, warnings: &mut Vec<String>) {
+/// Label values of what is only preferred are no errors.
+fn node_term(term: &Value, check_values: bool, path: &Path, warnings: &mut Vec<String>) {
     let path = path.at("matchExpressions");
     for (i, requirement) in list(term, "matchExpressions").iter().enumerate() {
         let key = text(requirement, "key");
         if let Some(message) = deprecated_label(key) {
             warnings.push(format!("{}: {key} is {message}", path.index(i).at("key")));
+        }
+        let path = path.index(i);
+        let values = path.at("values");
+        for (j, value) in texts(requirement, "values").enumerate().filter(|_| check_values) {
+            for problem in names::label_value(value) {
+                warnings.push(format!("{}: {value} is invalid, {problem}", values.index(j)));
+            }
         }
     }
 }
@@ -180,11 +255,22 @@ fn node_term(term: &Value, path: &Path, warnings: &mut Vec<String>) {
 fn volumes(spec: &Value, path: &Path, warnings: &mut Vec<String>) {
     let path = path.at("volumes");
     for (i, volume) in list(spec, "volumes").iter().enumerate() {
-        for (_, shown, message) in VOLUMES.iter().filter(|(key, ..)| has(volume, key)) {
-            warnings.push(format!("{}: {message}", path.index(i).at(shown)));
+        let path = path.index(i);
+        for (key, shown, message) in VOLUMES.iter().filter(|(key, ..)| has(volume, key)) {
+            if *key != "ephemeral" {
+                warnings.push(format!("{}: {message}", path.at(shown)));
+                continue;
+            }
+            let resources = descend(volume, &["ephemeral", "volumeClaimTemplate", "spec", "resources"]);
+            let path = path.at("ephemeral.volumeClaimTemplate.spec.resources");
+            for key in ["requests", "limits"] {
+                if let Some(amounts) = resources.and_then(|resources| child(resources, key)) {
+                    fraction(amounts, "storage", &path.at(key), warnings);
+                }
+            }
         }
-        overlaps(volume, warnings);
     }
+    list(spec, "volumes").iter().for_each(|volume| overlaps(volume, warnings));
 }
 
 /// Files of a volume that hide each other.
@@ -272,13 +358,10 @@ fn duplicates(spec: &Value, path: &Path, warnings: &mut Vec<String>) {
 }
 
 /// Bytes come whole.
-fn fractions(object: &Value, key: &str, path: &Path, warnings: &mut Vec<String>) {
-    let path = path.at(key);
-    for (name, value) in entries(object, key).filter(|(name, _)| matches!(*name, "memory" | "ephemeral-storage")) {
-        if let Some(value) = quantity(value).filter(|value| value.millis() % 1000 != 0) {
-            let place = path.key(name);
-            warnings.push(format!("{place}: fractional byte value \"{value}\" is invalid, must be an integer"));
-        }
+fn fraction(amounts: &Value, name: &str, path: &Path, warnings: &mut Vec<String>) {
+    if let Some(value) = child(amounts, name).and_then(quantity).filter(|value| value.millis() % 1000 != 0) {
+        let place = path.key(name);
+        warnings.push(format!("{place}: fractional byte value \"{value}\" is invalid, must be an integer"));
     }
 }
 
@@ -314,7 +397,12 @@ fn ports(spec: &Value, path: &Path, warnings: &mut Vec<String>) {
             let place = path.index(i).to_string();
             let (ip, host) = (text(port, "hostIP"), int(port, "hostPort").unwrap_or_default());
             if !ip.is_empty() && host == 0 {
-                warnings.push(format!("{place}: hostIP set without hostPort: {port}"));
+                let (name, protocol) = (text(port, "name"), text(port, "protocol"));
+                let number = int(port, "containerPort").unwrap_or_default();
+                warnings.push(format!(
+                    "{place}: hostIP set without hostPort: \
+                     {{Name:{name} HostPort:0 ContainerPort:{number} Protocol:{protocol} HostIP:{ip}}}"
+                ));
             }
             let number = int(port, "containerPort").unwrap_or_default();
             let others = by_port.entry((number, text(port, "protocol"))).or_default();
