@@ -23,7 +23,7 @@ pub fn serve(server: &ApiServer, incoming: &Incoming) -> Result<Response<Body>, 
         ["healthz" | "livez" | "readyz", ..] => server.health.answer(path, incoming),
         ["metrics"] => Ok(response::bytes(200, crate::metrics::CONTENT_TYPE, server.metrics.render(&*server.store))),
         ["version"] => Ok(response::value(200, &discovery::version(), JSON)),
-        ["openapi", rest @ ..] => openapi(rest),
+        ["openapi", rest @ ..] => openapi::serve(incoming, rest),
         ["api" | "apis", ..] => discovery::serve(incoming),
         _ if path == JWKS_PATH => {
             Ok(response::bytes(200, "application/jwk-set+json", server.pki.service_accounts().jwks()))
@@ -35,16 +35,4 @@ pub fn serve(server: &ApiServer, incoming: &Incoming) -> Result<Response<Body>, 
         }
         _ => Err(ApiError::no_such_resource()),
     }
-}
-
-fn openapi(parts: &[&str]) -> Result<Response<Body>, ApiError> {
-    let document = match parts {
-        ["v2"] => Some(openapi::v2()),
-        ["v3"] => Some(openapi::index()),
-        ["v3", "api", version] => openapi::group_version("", version),
-        ["v3", "apis", group, version] => openapi::group_version(group, version),
-        _ => None,
-    };
-    let document = document.ok_or_else(ApiError::no_such_resource)?;
-    Ok(response::bytes(200, "application/json", document))
 }

@@ -1,6 +1,7 @@
 //! Reads the generated table of built-in types.
 //!
-//! A line that begins with a letter is a type: its name (`io.k8s.` left out) and, for kinds, `group/version/Kind`.
+//! A line that begins with a letter is a type: its name (`io.k8s.` left out) and, for kinds, `group/version/Kind`;
+//! then `A` atomic, `U:field` union.
 //! A line that begins with a space is a field: JSON key, type, protobuf tag (`2.1`: embedded in 2), flags.
 //!
 //! Types: `s` string, `y` bytes, `i` int32, `l` int64, `f` float, `b` bool, `q` quantity, `o` int-or-string, `t` time,
@@ -8,7 +9,7 @@
 //! schema or bool, list, strings; `[` before a type is a list of it, `{` a map.
 //!
 //! Flags: `!` required, `*` pointer, `0` zero is written, `=json` default, `L:atomic`, `L:set`, `L:map:keys`, `P:merge,retainKeys:key`
-//! patch strategy and merge key, `A` atomic.
+//! patch strategy and merge key, `A` atomic, `G` granular.
 
 use super::{Field, FieldType, ListType, PatchStrategy, Presence, Schema, Text, Type, TypeId};
 use std::collections::HashMap;
@@ -39,6 +40,7 @@ fn parse_type(line: &'static str) -> Type {
     for word in words {
         match word.rsplit('/').collect::<Vec<_>>()[..] {
             ["A"] => ty.atomic = true,
+            [flag] => ty.union = flag.strip_prefix("U:").map(Text::Borrowed),
             [kind, version, group] => ty.gvk = Some((group.into(), version.into(), kind.into())),
             [kind, version] => ty.gvk = Some(("".into(), version.into(), kind.into())),
             _ => {}
@@ -77,6 +79,7 @@ fn set_flag(field: &mut Field, flag: &'static str) {
         "*" => field.presence = Presence::Pointer,
         "0" => field.presence = Presence::Always,
         "A" => field.atomic = true,
+        "G" => field.granular = true,
         "L:atomic" => field.list = ListType::Atomic,
         "L:set" => field.list = ListType::Set,
         _ => {
