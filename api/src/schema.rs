@@ -53,6 +53,8 @@ pub struct Field {
     pub ty: FieldType,
     /// Listed under `required` in OpenAPI.
     pub required: bool,
+    /// Orders that list; equal where it is in the fields' order.
+    pub place: u8,
     pub presence: Presence,
     pub list: ListType,
     /// Maps and structs: merged as a whole by server-side apply.
@@ -209,6 +211,7 @@ impl Field {
             name: name.into(),
             ty,
             required: false,
+            place: 0,
             presence: Presence::Pointer,
             list: ListType::Unset,
             atomic: false,

@@ -8,7 +8,7 @@
 //! `m` micro time, `d` duration, `v` fieldsV1, `r` raw extension, `j` any JSON, `@name` a type, `B@` `A@` `S@` a JSON
 //! schema or bool, list, strings; `[` before a type is a list of it, `{` a map.
 //!
-//! Flags: `!` required, `*` pointer, `0` zero is written, `=json` default, `L:atomic`, `L:set`, `L:map:keys`, `P:merge,retainKeys:key`
+//! Flags: `!` required (with a number: the place among the required fields, where the order is not by name), `*` pointer, `0` zero is written, `=json` default, `L:atomic`, `L:set`, `L:map:keys`, `P:merge,retainKeys:key`
 //! patch strategy and merge key, `A` atomic, `G` granular.
 
 use super::{Field, FieldType, ListType, PatchStrategy, Presence, Schema, Text, Type, TypeId};
@@ -75,7 +75,6 @@ fn parse_field(line: &'static str, ids: &HashMap<&'static str, TypeId>) -> Optio
 
 fn set_flag(field: &mut Field, flag: &'static str) {
     match flag {
-        "!" => field.required = true,
         "*" => field.presence = Presence::Pointer,
         "0" => field.presence = Presence::Always,
         "A" => field.atomic = true,
@@ -83,7 +82,10 @@ fn set_flag(field: &mut Field, flag: &'static str) {
         "L:atomic" => field.list = ListType::Atomic,
         "L:set" => field.list = ListType::Set,
         _ => {
-            if let Some(keys) = flag.strip_prefix("L:map:") {
+            if let Some(place) = flag.strip_prefix('!') {
+                field.required = true;
+                field.place = place.parse().unwrap_or_default();
+            } else if let Some(keys) = flag.strip_prefix("L:map:") {
                 field.list = ListType::Map(keys.split(',').map(Text::Borrowed).collect());
             } else if let Some(patch) = flag.strip_prefix("P:") {
                 let (strategies, key) = patch.split_once(':').unwrap_or((patch, ""));

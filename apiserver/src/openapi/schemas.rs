@@ -116,9 +116,10 @@ fn object(ty: TypeRef<'_>, versions: &[(&str, &str)], dialect: Dialect) -> Value
     if !properties.is_empty() {
         value["properties"] = Value::Object(properties);
     }
-    let required: Vec<&str> = ty.ty.fields.iter().filter(|f| f.required).map(|f| &*f.name).collect();
+    let mut required: Vec<&Field> = ty.ty.fields.iter().filter(|f| f.required).collect();
+    required.sort_by_key(|field| field.place);
     if !required.is_empty() {
-        value["required"] = required.into();
+        value["required"] = required.iter().map(|field| &*field.name).collect();
     }
     let gvk = |group: &str, version: &str, kind: &str| json!({ "group": group, "kind": kind, "version": version });
     if let Some((group, version, kind)) = &ty.ty.gvk {

@@ -34,6 +34,8 @@ pub struct Field {
     /// In the table's notation: `s`, `[@api.core.v1.Container`.
     pub ty: String,
     pub required: bool,
+    /// The place among the type's fields in Go.
+    pub place: usize,
     /// `12`, or `2.1` where protobuf embeds a message that JSON flattens.
     pub tag: String,
     /// `*`, `?` or `0`: what the Go field is (see `api::schema::Presence`).

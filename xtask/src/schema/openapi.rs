@@ -66,6 +66,7 @@ fn watch_event(text: &str) -> Type {
         presence: '0',
         description: description.to_owned(),
         required: true,
+        place: usize::from(tag == "2"),
         ..Field::default()
     };
     let fields = [("type", field("s", "1", "")), ("object", field("r", "2", object))];

@@ -54,6 +54,7 @@ pub fn apply(text: &str, types: &mut Types) -> Result<()> {
             match (key, value) {
                 ("tag", tag) => field.tag = tag.to_owned(),
                 ("type", ty) => field.ty = ty.to_owned(),
+                ("place", value) => field.place = value.parse().with_context(at)?,
                 ("required", value) => field.required = value == "true",
                 ("listMapKey", keys) => field.list_keys = keys.split(',').map(str::to_owned).collect(),
                 (marker, "none") => {

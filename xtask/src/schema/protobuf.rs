@@ -20,6 +20,7 @@ struct MessageField {
     name: String,
     /// In the table's notation.
     ty: Option<String>,
+    place: usize,
     tag: u32,
     markers: Vec<String>,
     /// The message that the field holds, with its module path.
@@ -41,6 +42,9 @@ pub fn read(directory: &Path, types: &mut Types) -> Result<()> {
         }
         ty.union = ty.union.take().or_else(|| union(message));
         ty.atomic |= message.markers.iter().any(|m| m == "structType=atomic");
+        for (key, field) in &mut ty.fields {
+            field.place = message.fields.get(&key.to_lowercase()).map_or(field.place, |read| read.place);
+        }
         for (key, field) in ty.fields.iter_mut().filter(|(_, field)| field.tag.is_empty()) {
             let Some((tag, markers)) = find(&messages, message, &key.to_lowercase()) else { continue };
             field.tag = tag;
@@ -165,12 +169,13 @@ fn messages(directory: &Path) -> Result<BTreeMap<String, Message>> {
 fn read_message(item: &syn::ItemStruct, module: &str) -> Message {
     let text = description(&docs(&item.attrs));
     let mut message = Message { description: text, markers: markers(&item.attrs), fields: HashMap::new() };
-    for field in &item.fields {
+    for (place, field) in item.fields.iter().enumerate() {
         let Some(ident) = &field.ident else { continue };
         let name = ident.to_string().trim_start_matches("r#").to_owned();
         let read = MessageField {
             description: description(&docs(&field.attrs)),
             ty: openapi::notation(&field.ty).map(|(ty, _)| ty),
+            place,
             tag: field.attrs.iter().find_map(tag).unwrap_or_default(),
             markers: markers(&field.attrs),
             message: message_name(&field.ty, module),

@@ -14,9 +14,18 @@ pub fn table(types: &Types) -> String {
             let _ = write!(out, " U:{discriminator}");
         }
         out.push('\n');
+        let mut required: Vec<(usize, &str)> =
+            ty.fields.iter().filter(|(_, f)| f.required).map(|(key, f)| (f.place, key.as_str())).collect();
+        let in_order = required.is_sorted();
+        required.sort();
         for (key, field) in &ty.fields {
             let tag = if field.tag.is_empty() { "0" } else { &field.tag };
-            let _ = writeln!(out, " {key} {} {tag}{}", field.ty, flags(field));
+            let mark = match required.iter().position(|(_, name)| name == key) {
+                Some(_) if in_order => " !".to_owned(),
+                Some(place) => format!(" !{}", place + 1),
+                None => String::new(),
+            };
+            let _ = writeln!(out, " {key} {} {tag}{mark}{}", field.ty, flags(field));
         }
     }
     out
@@ -24,9 +33,6 @@ pub fn table(types: &Types) -> String {
 
 fn flags(field: &Field) -> String {
     let mut out = String::new();
-    if field.required {
-        out.push_str(" !");
-    }
     if matches!(field.presence, '*' | '0') {
         out.push(' ');
         out.push(field.presence);
