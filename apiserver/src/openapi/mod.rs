@@ -40,6 +40,7 @@ impl Dialect {
 }
 
 /// What a document is about.
+#[derive(Default)]
 struct Scope {
     operations: Vec<Operation>,
     /// The groups and versions.

@@ -2,7 +2,7 @@
 
 use super::protobuf::ProtobufWriter;
 use super::writer::JsonWriter;
-use super::{Dialect, Scope, everything, names, scope, write};
+use super::{Dialect, everything, names, scope, write};
 use crate::request::Incoming;
 use crate::response::{self, Body};
 use api::status::ApiError;
@@ -13,8 +13,7 @@ use http::{HeaderMap, HeaderValue, Response, header};
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
-use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
 /// How a document is encoded.
@@ -24,14 +23,11 @@ enum Form {
     Protobuf,
 }
 
-/// What is smaller is not worth compressing, in bytes.
-const MIN_COMPRESSED: usize = 1400;
-
 /// Answers a GET of a path below `/openapi`, without that.
 pub fn serve(incoming: &Incoming, parts: &[&str]) -> Result<Response<Body>, ApiError> {
     match parts {
         ["v2"] => Ok(document(incoming, Dialect::V2, "")),
-        ["v3"] => Ok(index(incoming)),
+        ["v3"] => Ok(index()),
         ["v3", name @ ..] => {
             let name = name.join("/");
             if !names().contains(&name) {
@@ -44,7 +40,7 @@ pub fn serve(incoming: &Incoming, parts: &[&str]) -> Result<Response<Body>, ApiE
 }
 
 /// Where each document of version 3 is. The hash in an address changes with the document, which thus can be kept for good.
-fn index(incoming: &Incoming) -> Response<Body> {
+fn index() -> Response<Body> {
     let paths: Map<String, Value> = names()
         .into_iter()
         .map(|name| {
@@ -52,7 +48,7 @@ fn index(incoming: &Incoming) -> Response<Body> {
             (name, json!({ "serverRelativeURL": url }))
         })
         .collect();
-    compressed(incoming, "text/plain; charset=utf-8", json!({ "paths": paths }).to_string().into_bytes())
+    response::bytes(200, "text/plain; charset=utf-8", json!({ "paths": paths }).to_string())
 }
 
 /// An answer that says nothing but its code.
@@ -80,9 +76,22 @@ fn document(incoming: &Incoming, dialect: Dialect, name: &str) -> Response<Body>
         (Form::Protobuf, Dialect::V2) => "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
         (Form::Protobuf, Dialect::V3) => "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
     };
-    let mut response = answer(incoming, media, &etag, || render(dialect, name, form));
+    let mut response = if has(&incoming.headers, &etag) {
+        empty(304)
+    } else if takes_gzip(&incoming.headers) {
+        // Compressed as it is made: the plain document is never there as a whole.
+        let encoder = render(dialect, name, form, GzEncoder::new(Vec::new(), Compression::new(4)));
+        let mut response = response::bytes(200, media, encoder.finish().unwrap_or_default());
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        response
+    } else {
+        response::bytes(200, media, render(dialect, name, form, Vec::new()))
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    headers.append(header::VARY, HeaderValue::from_static("Accept"));
+    set_etag(headers, &etag);
     if wanted.is_some() {
-        let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
         if let Ok(expires) = HeaderValue::from_str(&a_year_from(incoming.now)) {
             headers.insert(header::EXPIRES, expires);
@@ -95,12 +104,18 @@ fn document(incoming: &Incoming, dialect: Dialect, name: &str) -> Response<Body>
 fn moved(url: &str, etag: &str) -> Response<Body> {
     let mut response = response::bytes(301, "application/json", "");
     let headers = response.headers_mut();
-    if let (Ok(url), Ok(etag)) = (HeaderValue::from_str(url), HeaderValue::from_str(&format!("\"{etag}\""))) {
+    if let Ok(url) = HeaderValue::from_str(url) {
         headers.insert(header::LOCATION, url);
-        headers.insert(header::ETAG, etag);
     }
+    set_etag(headers, etag);
     headers.insert(header::VARY, HeaderValue::from_static("Accept"));
     response
+}
+
+fn set_etag(headers: &mut HeaderMap, etag: &str) {
+    if let Ok(etag) = HeaderValue::from_str(&format!("\"{etag}\"")) {
+        headers.insert(header::ETAG, etag);
+    }
 }
 
 /// As RFC 1123 has it.
@@ -132,53 +147,36 @@ fn clause(text: &str) -> (f32, &str) {
     (quality.unwrap_or(1.0), media)
 }
 
-/// The body, compressed where the client takes that; or 304 where it has it.
-fn answer(incoming: &Incoming, media: &str, etag: &str, body: impl FnOnce() -> Vec<u8>) -> Response<Body> {
-    let text = |name| incoming.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let has = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"') == etag;
-    let known = text(header::IF_NONE_MATCH).split(',').map(str::trim).any(has);
-    let mut response = if known { response::bytes(304, media, "") } else { compressed(incoming, media, body()) };
-    let headers = response.headers_mut();
-    if known {
-        headers.remove(header::CONTENT_TYPE);
-    }
-    if let Ok(etag) = HeaderValue::from_str(&format!("\"{etag}\"")) {
-        headers.insert(header::ETAG, etag);
-    }
-    headers.append(header::VARY, HeaderValue::from_static("Accept"));
-    response
+/// Whether the client has the document with this fingerprint.
+fn has(headers: &HeaderMap, etag: &str) -> bool {
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let is = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"') == etag;
+    known.split(',').map(str::trim).any(is)
 }
 
-fn compressed(incoming: &Incoming, media: &str, body: Vec<u8>) -> Response<Body> {
-    let accepted = incoming.headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let gzip = accepted.split(',').map(clause).any(|(quality, coding)| coding == "gzip" && quality > 0.0);
-    if !gzip || body.len() < MIN_COMPRESSED {
-        return response::bytes(200, media, body);
-    }
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Compression::new(4));
-    let _ = encoder.write_all(&body);
-    let mut response = response::bytes(200, media, encoder.finish().unwrap_or_default());
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-    response
+/// Whether the client takes compressed answers.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    accepted.split(',').map(clause).any(|(quality, coding)| coding == "gzip" && quality > 0.0)
 }
 
-fn render(dialect: Dialect, name: &str, form: Form) -> Vec<u8> {
+/// Writes a document into something that takes every byte, as what is in memory does.
+fn render<W: Write>(dialect: Dialect, name: &str, form: Form, mut out: W) -> W {
     let scope = match dialect {
         Dialect::V2 => everything(),
-        Dialect::V3 => scope(name).unwrap_or(Scope { operations: Vec::new(), versions: Vec::new() }),
+        Dialect::V3 => scope(name).unwrap_or_default(),
     };
     match form {
         Form::Json => {
-            let mut writer = JsonWriter::new(Vec::new(), dialect);
+            let mut writer = JsonWriter::new(out, dialect);
             write(scope, dialect, &mut writer);
             writer.finish()
         }
         Form::Protobuf => {
             let mut writer = ProtobufWriter::new(dialect);
             write(scope, dialect, &mut writer);
-            writer.finish()
+            let _ = out.write_all(&writer.finish());
+            out
         }
     }
 }
@@ -188,23 +186,40 @@ fn render(dialect: Dialect, name: &str, form: Form) -> Vec<u8> {
 fn etag(dialect: Dialect, name: &str) -> String {
     static KNOWN: Mutex<Option<HashMap<String, String>>> = Mutex::new(None);
     let key = if dialect == Dialect::V2 { "v2" } else { name };
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = known.get_or_insert_default();
-    if let Some(etag) = known.get(key) {
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(etag) = known().as_ref().and_then(|known| known.get(key)) {
         return etag.clone();
     }
-    let etag = fingerprint(&render(dialect, name, Form::Json));
-    known.insert(key.to_owned(), etag.clone());
+    let etag = render(dialect, name, Form::Json, Fingerprint::new()).finish();
+    known().get_or_insert_default().insert(key.to_owned(), etag.clone());
     etag
 }
 
-/// SHA-512 in upper-case hexadecimal digits.
-fn fingerprint(body: &[u8]) -> String {
-    let digest = digest::digest(&digest::SHA512, body);
-    digest.as_ref().iter().fold(String::with_capacity(128), |mut text, byte| {
-        let _ = write!(text, "{byte:02X}");
-        text
-    })
+/// SHA-512 of what is written, in upper-case hexadecimal digits.
+struct Fingerprint(digest::Context);
+
+impl Fingerprint {
+    fn new() -> Fingerprint {
+        Fingerprint(digest::Context::new(&digest::SHA512))
+    }
+
+    fn finish(self) -> String {
+        self.0.finish().as_ref().iter().fold(String::with_capacity(128), |mut text, byte| {
+            let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02X}"));
+            text
+        })
+    }
+}
+
+impl Write for Fingerprint {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
