@@ -41,6 +41,8 @@ pub struct Type {
     pub preserve_unknown: bool,
     /// Merged as a whole by server-side apply (`+structType=atomic` on the type).
     pub atomic: bool,
+    /// Only one of the fields may be set (`+union`): the field that says which; empty where none does.
+    pub union: Option<Text>,
 }
 
 /// A field of a type.
@@ -51,10 +53,14 @@ pub struct Field {
     pub ty: FieldType,
     /// Listed under `required` in OpenAPI.
     pub required: bool,
+    /// Orders that list; equal where it is in the fields' order.
+    pub place: u8,
     pub presence: Presence,
     pub list: ListType,
     /// Maps and structs: merged as a whole by server-side apply.
     pub atomic: bool,
+    /// Maps and structs: said not to be atomic, as they are not anyway.
+    pub granular: bool,
     pub patch: PatchStrategy,
     /// The key that strategic merge patches match list items by; also set for lists of scalars as empty.
     pub merge_key: Text,
@@ -180,7 +186,7 @@ impl<'s> TypeRef<'s> {
 impl Type {
     /// A type without fields.
     pub fn new(name: impl Into<Text>) -> Type {
-        Type { name: name.into(), fields: Vec::new(), gvk: None, preserve_unknown: false, atomic: false }
+        Type { name: name.into(), fields: Vec::new(), gvk: None, preserve_unknown: false, atomic: false, union: None }
     }
 
     /// `PodSpec`, from `io.k8s.api.core.v1.PodSpec`.
@@ -205,9 +211,11 @@ impl Field {
             name: name.into(),
             ty,
             required: false,
+            place: 0,
             presence: Presence::Pointer,
             list: ListType::Unset,
             atomic: false,
+            granular: false,
             patch: PatchStrategy::default(),
             merge_key: Text::Borrowed(""),
             default: None,

@@ -25,7 +25,7 @@ pub fn serve(server: &ApiServer, incoming: &Incoming) -> Result<Response<Body>, 
         ["healthz" | "livez" | "readyz", ..] => Ok(server.health.answer(path, incoming).unwrap_or_else(not_found)),
         ["metrics"] => Ok(response::bytes(200, crate::metrics::CONTENT_TYPE, server.metrics.render(&*server.store))),
         ["version"] | ["version", ""] => Ok(response::value(200, &discovery::version(), JSON)),
-        ["openapi", rest @ ..] => openapi(rest),
+        ["openapi", rest @ ..] => openapi::serve(incoming, rest),
         ["api" | "apis", ..] => Ok(discovery::serve(incoming).unwrap_or_else(not_found)),
         _ if path == JWKS_PATH => {
             Ok(response::bytes(200, "application/jwk-set+json", server.pki.service_accounts().jwks()))
@@ -59,15 +59,4 @@ pub fn not_found() -> Response<Body> {
     let mut response = response::bytes(404, "text/plain; charset=utf-8", "404 page not found\n");
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
-}
-
-fn openapi(parts: &[&str]) -> Result<Response<Body>, ApiError> {
-    let document = match parts {
-        ["v2"] => Some(openapi::v2()),
-        ["v3"] => Some(openapi::index()),
-        ["v3", "api", version] => openapi::group_version("", version),
-        ["v3", "apis", group, version] => openapi::group_version(group, version),
-        _ => None,
-    };
-    Ok(document.map_or_else(not_found, |document| response::bytes(200, "application/json", document)))
 }

@@ -1,6 +1,7 @@
 //! What Kubernetes says about its types and fields, for OpenAPI and `kubectl explain`.
 
 use super::Type;
+use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -9,7 +10,8 @@ use std::sync::OnceLock;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Description {
     text: &'static str,
-    /// One line a field: a space, its name, a space, its text.
+    /// One line a field: a space, its name, a space, its text. The values of an enumeration follow, a JSON list after two
+    /// spaces.
     fields: &'static str,
 }
 
@@ -17,6 +19,14 @@ const API_VERSION: &str = "APIVersion defines the versioned schema of this repre
 const KIND: &str = "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
 
 impl Description {
+    /// What Kubernetes says about a built-in type, among them those that are no objects
+    /// (`io.k8s.apimachinery.pkg.api.resource.Quantity`).
+    pub fn of(name: &str) -> Description {
+        static INDEX: OnceLock<HashMap<&'static str, Description>> = OnceLock::new();
+        let index = INDEX.get_or_init(|| index(include_str!("../../schema/descriptions.txt")));
+        index.get(name.strip_prefix("io.k8s.").unwrap_or(name)).copied().unwrap_or_default()
+    }
+
     /// About the type.
     pub fn text(&self) -> Cow<'static, str> {
         unescape(self.text)
@@ -32,15 +42,21 @@ impl Description {
             (None, _) => "".into(),
         }
     }
+
+    /// The values of a field, or of its items, that is an enumeration: a JSON list.
+    pub fn values(&self, name: &str) -> Option<Value> {
+        let mut lines = self.fields.lines().skip_while(|line| {
+            let rest = line.strip_prefix(' ').and_then(|line| line.strip_prefix(name));
+            !rest.is_some_and(|rest| rest.starts_with(' '))
+        });
+        serde_json::from_str(lines.nth(1)?.strip_prefix("  ")?).ok()
+    }
 }
 
 impl Type {
     /// What Kubernetes says about this type, if it is built in.
     pub fn description(&self) -> Description {
-        static INDEX: OnceLock<HashMap<&'static str, Description>> = OnceLock::new();
-        let index = INDEX.get_or_init(|| index(include_str!("../../schema/descriptions.txt")));
-        let name = self.name.strip_prefix("io.k8s.").unwrap_or(&self.name);
-        index.get(name).copied().unwrap_or_default()
+        Description::of(&self.name)
     }
 }
 
@@ -88,5 +104,8 @@ mod tests {
             pod.description().field("nodeName").starts_with("NodeName indicates in which node this pod is scheduled.")
         );
         assert_eq!(pod.description().field("none"), "");
+        let policies = pod.description().values("restartPolicy").unwrap();
+        assert_eq!(policies, serde_json::json!(["Always", "Never", "OnFailure"]));
+        assert_eq!(pod.description().values("nodeName"), None);
     }
 }

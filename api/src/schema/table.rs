@@ -1,14 +1,15 @@
 //! Reads the generated table of built-in types.
 //!
-//! A line that begins with a letter is a type: its name (`io.k8s.` left out) and, for kinds, `group/version/Kind`.
+//! A line that begins with a letter is a type: its name (`io.k8s.` left out) and, for kinds, `group/version/Kind`;
+//! then `A` atomic, `U:field` union.
 //! A line that begins with a space is a field: JSON key, type, protobuf tag (`2.1`: embedded in 2), flags.
 //!
 //! Types: `s` string, `y` bytes, `i` int32, `l` int64, `f` float, `b` bool, `q` quantity, `o` int-or-string, `t` time,
 //! `m` micro time, `d` duration, `v` fieldsV1, `r` raw extension, `j` any JSON, `@name` a type, `B@` `A@` `S@` a JSON
 //! schema or bool, list, strings; `[` before a type is a list of it, `{` a map.
 //!
-//! Flags: `!` required, `*` pointer, `0` zero is written, `=json` default, `L:atomic`, `L:set`, `L:map:keys`, `P:merge,retainKeys:key`
-//! patch strategy and merge key, `A` atomic.
+//! Flags: `!` required (with a number: the place among the required fields, where the order is not by name), `*` pointer, `0` zero is written, `=json` default, `L:atomic`, `L:set`, `L:map:keys`, `P:merge,retainKeys:key`
+//! patch strategy and merge key, `A` atomic, `G` granular.
 
 use super::{Field, FieldType, ListType, PatchStrategy, Presence, Schema, Text, Type, TypeId};
 use std::collections::HashMap;
@@ -39,6 +40,7 @@ fn parse_type(line: &'static str) -> Type {
     for word in words {
         match word.rsplit('/').collect::<Vec<_>>()[..] {
             ["A"] => ty.atomic = true,
+            [flag] => ty.union = flag.strip_prefix("U:").map(Text::Borrowed),
             [kind, version, group] => ty.gvk = Some((group.into(), version.into(), kind.into())),
             [kind, version] => ty.gvk = Some(("".into(), version.into(), kind.into())),
             _ => {}
@@ -73,14 +75,17 @@ fn parse_field(line: &'static str, ids: &HashMap<&'static str, TypeId>) -> Optio
 
 fn set_flag(field: &mut Field, flag: &'static str) {
     match flag {
-        "!" => field.required = true,
         "*" => field.presence = Presence::Pointer,
         "0" => field.presence = Presence::Always,
         "A" => field.atomic = true,
+        "G" => field.granular = true,
         "L:atomic" => field.list = ListType::Atomic,
         "L:set" => field.list = ListType::Set,
         _ => {
-            if let Some(keys) = flag.strip_prefix("L:map:") {
+            if let Some(place) = flag.strip_prefix('!') {
+                field.required = true;
+                field.place = place.parse().unwrap_or_default();
+            } else if let Some(keys) = flag.strip_prefix("L:map:") {
                 field.list = ListType::Map(keys.split(',').map(Text::Borrowed).collect());
             } else if let Some(patch) = flag.strip_prefix("P:") {
                 let (strategies, key) = patch.split_once(':').unwrap_or((patch, ""));

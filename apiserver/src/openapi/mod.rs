@@ -1,17 +1,24 @@
-//! OpenAPI documents: pure functions of KINDS and the schema table, made when they are asked for.
+//! OpenAPI documents: pure functions of KINDS and the schema table, made when they are asked for and kept by nobody.
 //!
-//! Version 3 has one document for each group and version and an index of them, version 2 (Swagger) one for all. kubectl
-//! reads them for `explain`, for strategic merge on its side, and to learn whether PATCH takes `fieldValidation`.
+//! Version 3 has one document for each group, each group and version, and each path beside them, and an index of all
+//! documents; version 2 (Swagger) has one for everything. kubectl reads them for `explain`, for strategic merge on its
+//! side, and to learn whether PATCH takes `fieldValidation`.
 
+mod operations;
+mod parameters;
 mod paths;
+mod protobuf;
 mod schemas;
+mod serve;
+mod writer;
 
-use api::kinds::{KINDS, Kind};
-use bytes::Bytes;
-use serde_json::json;
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::sync::OnceLock;
+pub use serve::serve;
+
+use api::kinds::KINDS;
+use operations::Operation;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use writer::{Section, Writer};
 
 /// Which OpenAPI a document is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +39,17 @@ impl Dialect {
     }
 }
 
-/// The built-in groups and versions that have a document.
-fn versions() -> impl Iterator<Item = (&'static str, &'static str)> {
-    KINDS.iter().map(|kind| (kind.group, kind.version)).collect::<BTreeSet<_>>().into_iter()
+/// What a document is about.
+#[derive(Default)]
+struct Scope {
+    operations: Vec<Operation>,
+    /// The groups and versions.
+    versions: Vec<(&'static str, &'static str)>,
+}
+
+/// The built-in groups and versions.
+fn versions() -> BTreeSet<(&'static str, &'static str)> {
+    KINDS.iter().map(|kind| (kind.group, kind.version)).collect()
 }
 
 /// `api/v1` or `apis/apps/v1`.
@@ -42,92 +57,75 @@ fn version_path(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
 }
 
-/// `/openapi/v3`: where each document is. The hash in an address changes with the document, so that it can be kept for good.
-pub fn index() -> Bytes {
-    let paths: serde_json::Map<String, serde_json::Value> = versions()
-        .map(|(group, version)| {
-            let path = version_path(group, version);
-            let url = format!("/openapi/v3/{path}?hash={}", hash(&path));
-            (path, json!({ "serverRelativeURL": url }))
-        })
-        .collect();
-    json!({ "paths": paths }).to_string().into()
-}
-
-/// `/openapi/v3/apis/{group}/{version}` (`/openapi/v3/api/v1` for the core group); `None` for a version that is not
-/// built in.
-pub fn group_version(group: &str, version: &str) -> Option<Bytes> {
-    let kinds: Vec<&Kind> = KINDS.iter().filter(|k| k.group == group && k.version == version).collect();
-    if kinds.is_empty() {
-        return None;
+/// The names of the documents of version 3: their paths, without slashes at the ends.
+fn names() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (group, version) in versions() {
+        let path = version_path(group, version);
+        names.extend(path.rsplit_once('/').map(|(group, _)| group.to_owned()));
+        names.insert(path);
     }
-    let mut out = String::with_capacity(512 << 10);
-    out.push_str(r#"{"openapi":"3.0.0","info":{"title":"Kubernetes","version":"unversioned"},"paths":"#);
-    paths::write(&mut out, &kinds, Dialect::V3);
-    out.push_str(r#","components":{"schemas":"#);
-    schemas::write(&mut out, &kinds, Dialect::V3);
-    let token = bearer_token();
-    let _ = write!(out, r#","securitySchemes":{{"BearerToken":{token}}}}}}}"#);
-    Some(out.into())
+    names.extend(operations::others().iter().map(|other| other.path.trim_matches('/').to_owned()));
+    names
 }
 
-/// `/openapi/v2`: everything in one document.
-pub fn v2() -> Bytes {
-    let kinds: Vec<&Kind> = KINDS.iter().collect();
-    let mut out = String::with_capacity(4 << 20);
-    out.push_str(r#"{"swagger":"2.0","info":{"title":"Kubernetes","version":"unversioned"},"paths":"#);
-    paths::write(&mut out, &kinds, Dialect::V2);
-    out.push_str(r#","definitions":"#);
-    schemas::write(&mut out, &kinds, Dialect::V2);
-    let token = bearer_token();
-    let _ = write!(out, r#","securityDefinitions":{{"BearerToken":{token}}},"security":[{{"BearerToken":[]}}]}}"#);
-    out.into()
-}
-
-fn bearer_token() -> serde_json::Value {
-    json!({ "description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey" })
-}
-
-/// A document's fingerprint: of its path and of what all documents are made from.
-pub fn hash(path: &str) -> String {
-    static SOURCE: OnceLock<u64> = OnceLock::new();
-    let source = *SOURCE.get_or_init(|| {
-        let types = api::schema::Schema::builtin().types();
-        let start = fnv(0xcbf2_9ce4_8422_2325, env!("CARGO_PKG_VERSION").as_bytes());
-        types.fold(start, |hash, ty| {
-            ty.ty.fields.iter().fold(fnv(hash, ty.ty.name.as_bytes()), |hash, field| fnv(hash, field.name.as_bytes()))
-        })
-    });
-    let low = fnv(source, path.as_bytes());
-    format!("{low:016X}{:016X}", fnv(low, b"3"))
-}
-
-/// FNV-1a.
-fn fnv(hash: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
-}
-
-/// Writes `{"key":value,..}` one member at a time, so that no tree of the whole document is ever made.
-struct Members<'o> {
-    out: &'o mut String,
-    first: bool,
-}
-
-impl<'o> Members<'o> {
-    fn open(out: &'o mut String) -> Members<'o> {
-        out.push('{');
-        Members { out, first: true }
+/// What the document of this name is about; `None`: there is no such document.
+fn scope(name: &str) -> Option<Scope> {
+    let parts: Vec<&str> = name.split('/').collect();
+    let (group, version) = match parts[..] {
+        ["api"] => ("", None),
+        ["api", version] => ("", Some(version)),
+        ["apis", group] => (group, None),
+        ["apis", group, version] => (group, Some(version)),
+        _ => {
+            let other = operations::others().into_iter().find(|other| other.path.trim_matches('/') == name)?;
+            return Some(Scope { operations: vec![other], versions: Vec::new() });
+        }
+    };
+    let kinds =
+        KINDS.iter().filter(|kind| kind.group == group && version.is_none_or(|version| kind.version == version));
+    let first = kinds.clone().next()?;
+    if version.is_none() {
+        return Some(Scope { operations: vec![operations::of_group(group)], versions: Vec::new() });
     }
+    let mut operations = vec![operations::of_version(first.group, first.version)];
+    operations.extend(kinds.flat_map(operations::of_kind));
+    let versions = BTreeSet::from([("", "v1"), (first.group, first.version)]).into_iter().collect();
+    Some(Scope { operations, versions })
+}
 
-    fn put(&mut self, key: &str, value: &serde_json::Value) {
-        let comma = if self.first { "" } else { "," };
-        self.first = false;
-        let _ = write!(self.out, "{comma}{}:{value}", serde_json::Value::from(key));
-    }
+/// What the document of version 2 is about.
+fn everything() -> Scope {
+    let mut operations: Vec<Operation> = operations::others().into();
+    operations.extend(
+        versions().iter().map(|(group, _)| *group).collect::<BTreeSet<_>>().into_iter().map(operations::of_group),
+    );
+    operations.extend(versions().iter().map(|(group, version)| operations::of_version(group, version)));
+    operations.extend(KINDS.iter().flat_map(operations::of_kind));
+    let known = schemas::KNOWN_VERSIONS.iter();
+    let versions = known.flat_map(|(group, versions)| versions.iter().map(|version| (*group, *version))).collect();
+    Scope { operations, versions }
+}
 
-    fn close(self) {
-        self.out.push('}');
+/// Writes a document, a member at a time: no tree of the whole is ever made.
+fn write(scope: Scope, dialect: Dialect, writer: &mut impl Writer) {
+    let of_operation =
+        |o: &Operation| o.body.iter().map(|body| body.0.clone()).chain(o.answer.clone()).collect::<Vec<_>>();
+    let types = schemas::reachable(scope.operations.iter().flat_map(of_operation).collect());
+    let mut shared = BTreeMap::new();
+    paths::each(scope.operations, dialect, &mut shared, |path, item| writer.member(Section::Paths, path, item));
+    for name in types {
+        writer.member(Section::Definitions, &name, &schemas::definition(&name, &scope.versions, dialect));
     }
+    for (name, parameter) in shared {
+        writer.member(Section::Parameters, &name, &parameter);
+    }
+    let token = json!({ "description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey" });
+    writer.member(Section::Security, "BearerToken", &token);
+}
+
+fn info() -> Value {
+    json!({ "title": "Kubernetes", "version": "1.36" })
 }
 
 #[cfg(test)]

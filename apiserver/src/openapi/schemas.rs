@@ -1,95 +1,56 @@
 //! The types of a document.
 
-use super::{Dialect, Members};
-use api::kinds::{Kind, type_name};
-use api::schema::{Field, FieldType, ListType, Presence, Schema, TypeRef};
+use super::Dialect;
+use api::schema::{Description, Field, FieldType, ListType, Presence, Schema, TypeRef};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+const RAW_EXTENSION: &str = "io.k8s.apimachinery.pkg.runtime.RawExtension";
 const EXTENSIONS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1";
 
-/// Types that are not objects: the last part of their name, the rest, what they are.
-fn scalar(name: &str, dialect: Dialect) -> Option<Value> {
-    let v3 = dialect == Dialect::V3;
-    Some(match name.rsplit('.').next()? {
-        "Quantity" if v3 => {
-            json!({ "description": QUANTITY, "oneOf": [{ "type": "string" }, { "type": "number" }] })
-        }
-        "Quantity" => json!({ "description": QUANTITY, "type": "string" }),
-        "IntOrString" if v3 => {
-            let forms = json!([{ "type": "integer" }, { "type": "string" }]);
-            json!({ "description": INT_OR_STRING, "format": "int-or-string", "oneOf": forms })
-        }
-        "IntOrString" => json!({ "description": INT_OR_STRING, "format": "int-or-string", "type": "string" }),
-        "Time" => {
-            json!({ "description": "Time is a time stamp in RFC 3339 form, to the second.", "type": "string", "format": "date-time" })
-        }
-        "MicroTime" => {
-            json!({ "description": "MicroTime is version of Time with microsecond level precision.", "type": "string", "format": "date-time" })
-        }
-        "Duration" => json!({ "description": "Duration is a length of time such as 1m30s.", "type": "string" }),
-        "FieldsV1" => {
-            json!({ "description": "FieldsV1 stores a set of fields in a data structure like a Trie, in JSON format.", "type": "object" })
-        }
-        "RawExtension" => {
-            json!({ "description": "RawExtension is used to hold extensions in external versions.", "type": "object" })
-        }
-        "Patch" => {
-            json!({ "description": "Patch is provided to give a concrete name and type to the Kubernetes PATCH request body.", "type": "object" })
-        }
-        "JSON" => {
-            json!({ "description": "JSON represents any valid JSON value. These types are supported: bool, int64, float64, string, []interface{}, map[string]interface{} and nil." })
-        }
-        "JSONSchemaPropsOrArray" => {
-            json!({ "description": "JSONSchemaPropsOrArray represents a value that can either be a JSONSchemaProps or an array of JSONSchemaProps. Mainly here for serialization purposes." })
-        }
-        "JSONSchemaPropsOrBool" => {
-            json!({ "description": "JSONSchemaPropsOrBool represents JSONSchemaProps or a boolean value. Defaults to true for the boolean property." })
-        }
-        "JSONSchemaPropsOrStringArray" => {
-            json!({ "description": "JSONSchemaPropsOrStringArray represents a JSONSchemaProps or a string array." })
-        }
-        _ => return None,
-    })
-}
+/// The groups and versions that Kubernetes has types for, served or not: version 2 says which versions of `DeleteOptions`
+/// and `WatchEvent` there are.
+#[rustfmt::skip]
+pub(super) static KNOWN_VERSIONS: &[(&str, &[&str])] = &[
+    ("", &["v1"]),
+    ("admission.k8s.io", &["v1", "v1beta1"]),
+    ("admissionregistration.k8s.io", &["v1", "v1alpha1", "v1beta1"]),
+    ("apiextensions.k8s.io", &["v1", "v1beta1"]),
+    ("apiregistration.k8s.io", &["v1", "v1beta1"]),
+    ("apps", &["v1", "v1beta1", "v1beta2"]),
+    ("authentication.k8s.io", &["v1", "v1alpha1", "v1beta1"]),
+    ("authorization.k8s.io", &["v1", "v1beta1"]),
+    ("autoscaling", &["v1", "v2"]),
+    ("batch", &["v1", "v1beta1"]),
+    ("certificates.k8s.io", &["v1", "v1alpha1", "v1beta1"]),
+    ("coordination.k8s.io", &["v1", "v1alpha2", "v1beta1"]),
+    ("discovery.k8s.io", &["v1", "v1beta1"]),
+    ("events.k8s.io", &["v1", "v1beta1"]),
+    ("extensions", &["v1beta1"]),
+    ("flowcontrol.apiserver.k8s.io", &["v1", "v1beta1", "v1beta2", "v1beta3"]),
+    ("imagepolicy.k8s.io", &["v1alpha1"]),
+    ("internal.apiserver.k8s.io", &["v1alpha1"]),
+    ("networking.k8s.io", &["v1", "v1beta1"]),
+    ("node.k8s.io", &["v1", "v1alpha1", "v1beta1"]),
+    ("policy", &["v1", "v1beta1"]),
+    ("rbac.authorization.k8s.io", &["v1", "v1alpha1", "v1beta1"]),
+    ("resource.k8s.io", &["v1", "v1alpha3", "v1beta1", "v1beta2"]),
+    ("scheduling.k8s.io", &["v1", "v1alpha2", "v1beta1"]),
+    ("storage.k8s.io", &["v1", "v1alpha1", "v1beta1"]),
+    ("storagemigration.k8s.io", &["v1beta1"]),
+];
 
-const QUANTITY: &str = "Quantity is a fixed-point representation of a number, written with a decimal (n, u, m, k, M, G, T, P, E) or binary (Ki, Mi, Gi, Ti, Pi, Ei) suffix or a decimal exponent.";
-const INT_OR_STRING: &str = "IntOrString is a type that can hold an int32 or a string.  When used in JSON or YAML marshalling and unmarshalling, it produces or consumes the inner type.  This allows you to have, for example, a JSON field that can accept a name or number.";
-
-/// Writes every type that the kinds' requests and answers reach.
-pub(super) fn write(out: &mut String, kinds: &[&Kind], dialect: Dialect) {
+/// The types that these types reach, with themselves, in order.
+pub(super) fn reachable(mut open: Vec<String>) -> BTreeSet<String> {
     let schema = Schema::builtin();
-    let mut members = Members::open(out);
-    for name in reachable(schema, kinds) {
-        let value = scalar(&name, dialect).or_else(|| match schema.get(&name) {
-            Some(ty) => Some(object(ty, kinds, dialect)),
-            None if name.ends_with(".WatchEvent") => Some(watch_event(kinds, dialect)),
-            None => None,
-        });
-        if let Some(value) = value {
-            members.put(&name, &value);
-        }
-    }
-    members.close();
-}
-
-fn reachable(schema: &Schema, kinds: &[&Kind]) -> BTreeSet<String> {
-    let meta = ["APIResourceList", "DeleteOptions", "Patch", "Status", "WatchEvent"];
-    let mut open: Vec<String> = meta.iter().map(|name| format!("{META}.{name}")).collect();
-    open.push("io.k8s.apimachinery.pkg.runtime.RawExtension".to_owned());
-    for kind in kinds {
-        open.extend([kind.type_name(), type_name(kind.group, kind.version, &kind.list_kind())]);
-        let subresources = kind.subresources.iter().filter(|sub| !sub.kind.is_empty());
-        open.extend(subresources.map(|sub| type_name(sub.group, sub.version, sub.kind)));
-    }
     let mut reached = BTreeSet::new();
     while let Some(name) = open.pop() {
-        if let Some(ty) = schema.get(&name).filter(|_| !reached.contains(&name)) {
+        if reached.contains(&name) {
+            continue;
+        }
+        if let Some(ty) = schema.get(&name) {
             open.extend(ty.ty.fields.iter().filter_map(|field| named(&field.ty, schema)));
-            // The alternative forms of a JSON schema refer to it.
-            let others = ty.ty.fields.iter().filter_map(|field| ty.target(&field.ty));
-            open.extend(others.map(|ty| ty.ty.name.to_string()));
         }
         reached.insert(name);
     }
@@ -103,7 +64,7 @@ fn named(ty: &FieldType, schema: &Schema) -> Option<String> {
         FieldType::Ref(id) => schema.at(*id).ty.name.to_string(),
         FieldType::Quantity => "io.k8s.apimachinery.pkg.api.resource.Quantity".to_owned(),
         FieldType::IntOrString => "io.k8s.apimachinery.pkg.util.intstr.IntOrString".to_owned(),
-        FieldType::RawExtension => "io.k8s.apimachinery.pkg.runtime.RawExtension".to_owned(),
+        FieldType::RawExtension => RAW_EXTENSION.to_owned(),
         FieldType::Time => format!("{META}.Time"),
         FieldType::MicroTime => format!("{META}.MicroTime"),
         FieldType::Duration => format!("{META}.Duration"),
@@ -116,65 +77,98 @@ fn named(ty: &FieldType, schema: &Schema) -> Option<String> {
     })
 }
 
-fn gvk(group: &str, version: &str, kind: &str) -> Value {
-    json!({ "group": group, "kind": kind, "version": version })
+/// The definition of a type. `versions` are the groups and versions that the document is about.
+pub(super) fn definition(name: &str, versions: &[(&str, &str)], dialect: Dialect) -> Value {
+    match Schema::builtin().get(name) {
+        Some(ty) => object(ty, versions, dialect),
+        None => scalar(name, dialect),
+    }
 }
 
-fn object(ty: TypeRef<'_>, kinds: &[&Kind], dialect: Dialect) -> Value {
+/// A type that is no object, or any object.
+fn scalar(name: &str, dialect: Dialect) -> Value {
+    let mut value = match (name.rsplit('.').next().unwrap_or_default(), dialect) {
+        ("Quantity", Dialect::V3) => json!({ "oneOf": [{ "type": "string" }, { "type": "number" }] }),
+        ("IntOrString", Dialect::V3) => {
+            json!({ "format": "int-or-string", "oneOf": [{ "type": "integer" }, { "type": "string" }] })
+        }
+        ("IntOrString", Dialect::V2) => json!({ "format": "int-or-string", "type": "string" }),
+        ("Time" | "MicroTime", _) => json!({ "format": "date-time", "type": "string" }),
+        ("Quantity" | "Duration", _) => json!({ "type": "string" }),
+        ("FieldsV1" | "RawExtension" | "Patch", _) => json!({ "type": "object" }),
+        _ => json!({}),
+    };
+    value["description"] = Description::of(name).text().into();
+    value
+}
+
+fn object(ty: TypeRef<'_>, versions: &[(&str, &str)], dialect: Dialect) -> Value {
     let description = ty.ty.description();
     let mut properties = Map::new();
     for field in &ty.ty.fields {
-        let about = description.field(&field.name);
-        properties.insert(field.name.to_string(), property(field, &about, ty.schema, dialect));
+        let mut property = property(field, &description.field(&field.name), ty.schema, dialect);
+        if let Some(values) = description.values(&field.name) {
+            of_each(&mut property)["enum"] = values;
+        }
+        properties.insert(field.name.to_string(), property);
     }
     let mut value = json!({ "description": description.text(), "type": "object" });
     if !properties.is_empty() {
         value["properties"] = Value::Object(properties);
     }
-    let required: Vec<&str> = ty.ty.fields.iter().filter(|f| f.required).map(|f| &*f.name).collect();
+    let mut required: Vec<&Field> = ty.ty.fields.iter().filter(|f| f.required).collect();
+    required.sort_by_key(|field| field.place);
     if !required.is_empty() {
-        value["required"] = required.into();
+        value["required"] = required.iter().map(|field| &*field.name).collect();
     }
+    let gvk = |group: &str, version: &str, kind: &str| json!({ "group": group, "kind": kind, "version": version });
     if let Some((group, version, kind)) = &ty.ty.gvk {
         value["x-kubernetes-group-version-kind"] = json!([gvk(group, version, kind)]);
-    } else if *ty.ty.name == format!("{META}.DeleteOptions") {
-        value["x-kubernetes-group-version-kind"] = every_version(kinds, "DeleteOptions");
+    } else if let Some(kind @ ("DeleteOptions" | "WatchEvent")) = ty.ty.name.rsplit('.').next() {
+        // These belong to all groups.
+        value["x-kubernetes-group-version-kind"] =
+            versions.iter().map(|(group, version)| gvk(group, version, kind)).collect();
     }
     if ty.ty.atomic {
         value["x-kubernetes-map-type"] = "atomic".into();
     }
+    if let Some(discriminator) = &ty.ty.union {
+        value["x-kubernetes-unions"] = json!([union(ty, discriminator)]);
+    }
     value
 }
 
-/// A kind that belongs to all of the document's groups.
-fn every_version(kinds: &[&Kind], kind: &str) -> Value {
-    let mut versions: BTreeSet<(&str, &str)> = kinds.iter().map(|k| (k.group, k.version)).collect();
-    versions.insert(("", "v1"));
-    versions.into_iter().map(|(group, version)| gvk(group, version, kind)).collect()
+/// What is said of a field's items, where it has some, or of the field.
+fn of_each(property: &mut Value) -> &mut Value {
+    for key in ["items", "additionalProperties"] {
+        if property.get(key).is_some() {
+            return &mut property[key];
+        }
+    }
+    property
 }
 
-fn watch_event(kinds: &[&Kind], dialect: Dialect) -> Value {
-    let object = json!({ "$ref": dialect.reference("io.k8s.apimachinery.pkg.runtime.RawExtension") });
-    let object = if dialect == Dialect::V3 { json!({ "allOf": [object] }) } else { object };
-    json!({
-        "description": "Event represents a single event to a watched resource.",
-        "properties": { "object": object, "type": { "type": "string" } },
-        "required": ["type", "object"],
-        "type": "object",
-        "x-kubernetes-group-version-kind": every_version(kinds, "WatchEvent"),
-    })
+/// Which fields exclude each other, with their names in Go.
+fn union(ty: TypeRef<'_>, discriminator: &str) -> Value {
+    let go_name = |name: &str| name[..1].to_uppercase() + &name[1..];
+    let members = ty.ty.fields.iter().filter(|field| field.name != discriminator);
+    let members: Map<String, Value> =
+        members.map(|field| (field.name.to_string(), go_name(&field.name).into())).collect();
+    let mut value = json!({ "fields-to-discriminateBy": members });
+    if !discriminator.is_empty() {
+        value["discriminator"] = discriminator.into();
+    }
+    value
 }
 
 fn property(field: &Field, about: &str, schema: &Schema, dialect: Dialect) -> Value {
     let mut value = value_of(&field.ty, schema, dialect);
-    let reference = value.get("$ref").is_some();
-    if reference && dialect == Dialect::V3 {
-        value = json!({ "allOf": [value] });
-    }
     if !about.is_empty() {
         value["description"] = about.into();
     }
-    if let Some(default) = field.default.clone().or_else(|| implied_default(field, dialect)) {
+    if dialect == Dialect::V3
+        && let Some(default) = field.default.clone().or_else(|| implied_default(field))
+    {
         value["default"] = default;
     }
     match &field.list {
@@ -186,8 +180,8 @@ fn property(field: &Field, about: &str, schema: &Schema, dialect: Dialect) -> Va
             value["x-kubernetes-list-map-keys"] = keys.iter().map(|k| Value::from(&**k)).collect();
         }
     }
-    if field.atomic {
-        value["x-kubernetes-map-type"] = "atomic".into();
+    if field.atomic || field.granular {
+        value["x-kubernetes-map-type"] = if field.atomic { "atomic" } else { "granular" }.into();
     }
     let strategies =
         [(field.patch.merge, "merge"), (field.patch.replace, "replace"), (field.patch.retain_keys, "retainKeys")];
@@ -198,11 +192,18 @@ fn property(field: &Field, about: &str, schema: &Schema, dialect: Dialect) -> Va
     if !field.merge_key.is_empty() {
         value["x-kubernetes-patch-merge-key"] = (&*field.merge_key).into();
     }
+    // What stands beside a reference means nothing in version 3.
+    if dialect == Dialect::V3
+        && value.as_object().is_some_and(|map| map.len() > 1)
+        && let Some(reference) = value.as_object_mut().and_then(|map| map.remove("$ref"))
+    {
+        value["allOf"] = json!([{ "$ref": reference }]);
+    }
     value
 }
 
-/// Version 3 shows the zero value of what is always there.
-fn implied_default(field: &Field, dialect: Dialect) -> Option<Value> {
+/// The zero value of what is always there, which version 3 shows.
+fn implied_default(field: &Field) -> Option<Value> {
     let shown = matches!(
         field.ty,
         FieldType::Ref(_)
@@ -212,7 +213,7 @@ fn implied_default(field: &Field, dialect: Dialect) -> Option<Value> {
             | FieldType::Float
             | FieldType::Bool
     );
-    (dialect == Dialect::V3 && field.presence == Presence::Always && shown).then(|| field.ty.zero())
+    (field.presence == Presence::Always && shown).then(|| field.ty.zero())
 }
 
 fn value_of(ty: &FieldType, schema: &Schema, dialect: Dialect) -> Value {

@@ -9,6 +9,7 @@ mod bad_input;
 mod client;
 mod lists;
 mod objects;
+mod openapi;
 mod restart;
 mod services;
 mod watches;

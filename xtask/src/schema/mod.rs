@@ -1,6 +1,8 @@
 //! The schema table: types and descriptions from k8s-openapi, protobuf tags and markers from k8s-pb, and what neither
-//! knows from `api/schema/overlay.txt`. Both crates are read as text; nothing of them is compiled.
+//! knows from `api/schema/overlay.txt` and `api/schema/enums.txt`. Both crates are read as text; nothing of them is compiled.
 
+mod descriptions;
+mod enums;
 mod openapi;
 mod overlay;
 mod protobuf;
@@ -18,6 +20,10 @@ pub struct Type {
     /// `group/version/Kind`, or `version/Kind` in the core group.
     pub gvk: Option<String>,
     pub atomic: bool,
+    /// Not an object: only described.
+    pub is_scalar: bool,
+    /// Of a type with `+union`: the field that says which of the others is set; empty where none does.
+    pub union: Option<String>,
     /// By JSON key.
     pub fields: BTreeMap<String, Field>,
 }
@@ -28,12 +34,16 @@ pub struct Field {
     /// In the table's notation: `s`, `[@api.core.v1.Container`.
     pub ty: String,
     pub required: bool,
+    /// The place among the type's fields in Go.
+    pub place: usize,
     /// `12`, or `2.1` where protobuf embeds a message that JSON flattens.
     pub tag: String,
     /// `*`, `?` or `0`: what the Go field is (see `api::schema::Presence`).
     pub presence: char,
     pub markers: BTreeMap<String, String>,
     pub list_keys: Vec<String>,
+    /// Of an enumeration.
+    pub values: Vec<String>,
 }
 
 /// Types by name, without `io.k8s.`.
@@ -63,6 +73,7 @@ fn generate() -> Result<[(PathBuf, String); 2]> {
     let mut types = openapi::read(&sources.openapi.join("src/v1_36"))?;
     protobuf::read(&sources.protobuf.join("src"), &mut types)?;
     overlay::apply(&std::fs::read_to_string(root.join("api/schema/overlay.txt"))?, &mut types)?;
+    enums::apply(&std::fs::read_to_string(root.join("api/schema/enums.txt"))?, &mut types)?;
     for (name, ty) in &types {
         for (key, field) in &ty.fields {
             let target = field.ty.split_once('@').map(|(_, target)| target);

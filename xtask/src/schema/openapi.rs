@@ -1,6 +1,7 @@
 //! k8s-openapi: which types there are, their JSON keys, types, descriptions, and what is required.
 
-use super::{Field, Type, Types, docs, rust_files};
+use super::descriptions::{self, Descriptions};
+use super::{Field, Type, Types, rust_files};
 use anyhow::{Context, Result};
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,11 +13,20 @@ pub fn read(directory: &Path) -> Result<Types> {
     for path in rust_files(directory)? {
         let text = std::fs::read_to_string(&path)?;
         let name = text.strip_prefix("// Generated from definition io.k8s.").and_then(|t| t.lines().next());
-        let Some(name) = name.filter(|name| name.contains('.') && is_ga(name) && !name.ends_with(".WatchEvent")) else {
+        let Some(name) = name.filter(|name| name.contains('.') && is_ga(name)) else {
             continue;
         };
         let file = syn::parse_file(&text).with_context(|| path.display().to_string())?;
-        let Some(mut ty) = file.items.iter().find_map(|item| read_struct(item, &text)) else { continue };
+        let descriptions = descriptions::read(&text);
+        if name.ends_with(".WatchEvent") {
+            types.insert(name.to_owned(), watch_event(&descriptions.text));
+            continue;
+        }
+        let Some(mut ty) = file.items.iter().find_map(|item| read_struct(item, &text, &descriptions)) else {
+            let scalar = Type { description: descriptions.text, is_scalar: true, ..Type::default() };
+            types.insert(name.to_owned(), scalar);
+            continue;
+        };
         let constants = resource_constants(&file);
         if let Some(kind) = constants.get("KIND") {
             let list = constants.get("LIST_KIND").cloned();
@@ -45,6 +55,23 @@ fn type_meta(description: &str) -> Field {
         presence: '?',
         ..Field::default()
     }
+}
+
+/// An enum in Rust, whose text is of the type and of one field.
+fn watch_event(text: &str) -> Type {
+    let (text, object) = text.split_once("\n\n").unwrap_or((text, ""));
+    let field = |ty: &str, tag: &str, description: &str| Field {
+        ty: ty.to_owned(),
+        tag: tag.to_owned(),
+        presence: '0',
+        description: description.to_owned(),
+        required: true,
+        place: usize::from(tag == "2"),
+        ..Field::default()
+    };
+    let fields = [("type", field("s", "1", "")), ("object", field("r", "2", object))];
+    let fields = fields.into_iter().map(|(name, field)| (name.to_owned(), field)).collect();
+    Type { description: text.to_owned(), fields, ..Type::default() }
 }
 
 /// k8s-openapi has one generic list type; upstream has one for each kind.
@@ -79,21 +106,21 @@ fn is_ga(name: &str) -> bool {
     })
 }
 
-fn read_struct(item: &Item, text: &str) -> Option<Type> {
+fn read_struct(item: &Item, text: &str, descriptions: &Descriptions) -> Option<Type> {
     let Item::Struct(item) = item else { return None };
     if item.ident == "CustomResourceSubresourceStatus" {
         // An empty struct in Go; k8s-openapi takes any JSON for it.
-        return Some(Type { description: paragraphs(&docs(&item.attrs)), ..Type::default() });
+        return Some(Type { description: descriptions.text.clone(), ..Type::default() });
     }
     let syn::Fields::Named(named) = &item.fields else { return None };
     let keys: HashMap<&str, &str> = text.lines().filter_map(json_key).collect();
-    let mut ty = Type { description: paragraphs(&docs(&item.attrs)), ..Type::default() };
+    let mut ty = Type { description: descriptions.text.clone(), ..Type::default() };
     for field in &named.named {
         let name = field.ident.as_ref()?.to_string();
         let key = keys.get(name.trim_start_matches("r#"))?;
         let (notation, optional) = notation(&field.ty)?;
         let read = Field {
-            description: paragraphs(&docs(&field.attrs)),
+            description: descriptions.fields.get(*key).cloned().unwrap_or_default(),
             ty: notation,
             // k8s-openapi has no optional metadata; upstream requires it nowhere.
             required: !optional && key != &"metadata",
@@ -109,16 +136,6 @@ fn read_struct(item: &Item, text: &str) -> Option<Type> {
 fn json_key(line: &str) -> Option<(&str, &str)> {
     let (key, field) = line.trim().strip_prefix('"')?.split_once("\" => Field::Key_")?;
     Some((field.trim_end_matches(','), key))
-}
-
-/// Doc lines as one text: wrapped lines were joined upstream already, so each line is a paragraph.
-fn paragraphs(lines: &[String]) -> String {
-    let mut text = lines.join("\n").trim().to_owned();
-    // What rustdoc would take for markup is escaped there.
-    for mark in ["[", "]", "<", ">", "*", "_", "`"] {
-        text = text.replace(&format!("\\{mark}"), mark);
-    }
-    text
 }
 
 fn resource_constants(file: &syn::File) -> HashMap<String, String> {
@@ -137,7 +154,7 @@ fn resource_constants(file: &syn::File) -> HashMap<String, String> {
 }
 
 /// A Rust type in the table's notation, and whether it is an `Option`.
-fn notation(ty: &syn::Type) -> Option<(String, bool)> {
+pub(super) fn notation(ty: &syn::Type) -> Option<(String, bool)> {
     let syn::Type::Path(path) = ty else { return None };
     let last = path.path.segments.last()?;
     let argument = |at: usize| match &last.arguments {

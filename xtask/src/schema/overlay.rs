@@ -7,9 +7,10 @@
 //!   ? restartPolicy                       omitempty without pointer, where it would be taken for `0`
 //!   0 replicas                            written even when zero
 //!   schedulingGroup tag=45 listType=map listMapKey=name patchStrategy=merge default="x"
+//!   stream type=s tag=10 description=To the end of the line.     a field that neither crate has
 //! ```
 
-use super::Types;
+use super::{Field, Types};
 use anyhow::{Context, Result, bail};
 
 pub fn apply(text: &str, types: &mut Types) -> Result<()> {
@@ -25,6 +26,8 @@ pub fn apply(text: &str, types: &mut Types) -> Result<()> {
             match flag {
                 "" => {}
                 "structType=atomic" => ty.atomic = true,
+                _ if flag.starts_with("union=") => ty.union = flag.strip_prefix("union=").map(str::to_owned),
+                _ if flag.starts_with("description=") => ty.description = flag["description=".len()..].to_owned(),
                 _ => bail!(at()),
             }
             current = Some(ty);
@@ -38,12 +41,20 @@ pub fn apply(text: &str, types: &mut Types) -> Result<()> {
             }
             continue;
         }
+        let (rest, description) = rest.split_once("description=").unwrap_or((rest, ""));
+        if rest.starts_with("type=") && !ty.fields.contains_key(first) {
+            ty.fields.insert(first.to_owned(), Field { presence: '?', ..Field::default() });
+        }
         let field = ty.fields.get_mut(first).with_context(at)?;
-        for fact in rest.split(' ') {
+        if !description.is_empty() {
+            field.description = description.replace("\\n", "\n");
+        }
+        for fact in rest.split(' ').filter(|fact| !fact.is_empty()) {
             let (key, value) = fact.split_once('=').with_context(at)?;
             match (key, value) {
                 ("tag", tag) => field.tag = tag.to_owned(),
                 ("type", ty) => field.ty = ty.to_owned(),
+                ("place", value) => field.place = value.parse().with_context(at)?,
                 ("required", value) => field.required = value == "true",
                 ("listMapKey", keys) => field.list_keys = keys.split(',').map(str::to_owned).collect(),
                 (marker, "none") => {

@@ -10,6 +10,7 @@ mod wire;
 
 pub use decode::{decode, envelope};
 pub use encode::encode;
+pub use wire::Writer;
 
 /// What every body begins with.
 pub const MAGIC: &[u8] = b"k8s\0";

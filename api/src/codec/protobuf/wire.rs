@@ -124,7 +124,7 @@ impl Key {
 
 /// Writes a message from its end to its beginning, as a length is known once what it counts is written.
 #[derive(Default)]
-pub(super) struct Writer {
+pub struct Writer {
     /// The bytes, last first.
     out: Vec<u8>,
 }

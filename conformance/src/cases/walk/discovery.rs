@@ -13,6 +13,8 @@ pub const CASES: &[Case] = &[
     Case::new("walk::health", Needs::Cluster, health),
     Case::new("walk::metrics", Needs::Cluster, metrics),
     Case::new("walk::explain", Needs::Cluster, explain),
+    Case::new("walk::explain_openapi_v2", Needs::Cluster, explain_openapi_v2),
+    Case::new("walk::openapi", Needs::Cluster, openapi),
     Case::new("walk::bootstrap_objects", Needs::Cluster, bootstrap_objects),
 ];
 
@@ -102,7 +104,45 @@ fn explain(cx: &Context) -> Result<()> {
         &cx.kubectl("explain pod.spec")?,
         &["KIND:       Pod", "VERSION:    v1", "FIELD: spec", "containers\t<[]Container> -required-"],
     )?;
-    has(&cx.kubectl("explain deployment.spec.strategy.rollingUpdate.maxSurge")?, &["GROUP:      apps", "<IntOrString>"])
+    has(
+        &cx.kubectl("explain deployment.spec.strategy.rollingUpdate.maxSurge")?,
+        &["GROUP:      apps", "<IntOrString>"],
+    )?;
+    // What a field may be, from enumerations.
+    let policy = cx.kubectl("explain pod.spec.restartPolicy")?;
+    has(&policy, &["ENUM:\n", "    OnFailure\n", "Possible enum values:"])?;
+    let tree = cx.kubectl("explain deployment --recursive")?;
+    has(&tree, &["        containers\t<[]Container> -required-", "terminationMessagePolicy\t<string>"])
+}
+
+/// The same from version 2, which comes in protobuf.
+fn explain_openapi_v2(cx: &Context) -> Result<()> {
+    has(
+        &cx.kubectl("explain pods.spec.containers --output=plaintext-openapiv2")?,
+        &[
+            "KIND:     Pod",
+            "RESOURCE: containers <[]Object>",
+            "   imagePullPolicy\t<string>",
+            "   name\t<string> -required-",
+        ],
+    )?;
+    let tree = cx.kubectl("explain deployment.spec.strategy --recursive --output=plaintext-openapiv2")?;
+    has(&tree, &["   rollingUpdate\t<Object>", "      maxSurge\t<string>"])
+}
+
+/// A document's address has its hash in it, so that clients keep it.
+fn openapi(cx: &Context) -> Result<()> {
+    let index = cx.read("/openapi/v3")?.json()?;
+    for name in ["api", "api/v1", "apis", "apis/apps", "apis/apps/v1", "version"] {
+        let url = index["paths"][name]["serverRelativeURL"].as_str().with_context(|| format!("no {name}"))?;
+        ensure!(url.starts_with(&format!("/openapi/v3/{name}?hash=")), "{url}");
+        let document = cx.read(url)?.json()?;
+        ensure!(document["openapi"] == "3.0.0" && document["paths"].is_object(), "{name}: {}", document["info"]);
+    }
+    let swagger = cx.read("/openapi/v2")?.json()?;
+    let patch = &swagger["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
+    ensure!(patch["operationId"] == "patchAppsV1NamespacedDeployment", "{patch}");
+    Ok(())
 }
 
 /// What every fresh cluster has.
