@@ -3,7 +3,7 @@
 use crate::decode::{self, Patch};
 use crate::negotiate::{self, Format, Output};
 use crate::params::{DeleteOptions, ListOptions, dry_run, field_validation, patch_options};
-use crate::registry::{Call, Object, Part, meta};
+use crate::registry::{Call, Object, Part, meta, uid_conflict};
 use crate::request::{Incoming, add_warnings, allowed, wanted};
 use crate::resources::Resource;
 use crate::response::{self, Body};
@@ -184,6 +184,13 @@ pub async fn update(
     if part == Part::Main && resource.rules.allow_create_on_update() && server.read(&call).is_err_and(|e| e.code == 404)
     {
         check_create_on_update(&call, incoming, &object)?;
+        let uid = document::uid(&object);
+        if !uid.is_empty() {
+            return Err(uid_conflict(&call, &call.key(), uid, ""));
+        }
+        // The version of something that is gone binds nobody.
+        let mut object = object;
+        document::metadata_mut(&mut object).remove("resourceVersion");
         let created = server.create(&call, object).await?;
         return Ok(reply(201, &call, created, output));
     }

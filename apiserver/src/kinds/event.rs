@@ -3,7 +3,7 @@
 //! [`StrictEvent`] holds the rules of events.k8s.io/v1; its errors name fields as core/v1 does, as upstream's do.
 
 use super::path::{Path, child, has, int, invalid_each, shown, text};
-use super::{MetadataChecks, Rules};
+use super::{MetadataChecks, Rules, path_segment};
 use api::field::Errors;
 use api::{Value, document, names};
 use std::borrow::Cow;
@@ -90,6 +90,10 @@ impl Rules for Event {
 
     fn time_to_live(&self) -> Option<u64> {
         Some(TIME_TO_LIVE_SECONDS)
+    }
+
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        path_segment(name, prefix)
     }
 
     fn metadata_checks(&self) -> MetadataChecks {

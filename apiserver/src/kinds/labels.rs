@@ -40,14 +40,28 @@ pub fn validate_annotations(metadata: &Value, path: &Path, errors: &mut Errors) 
 
 /// Checks a `metav1.LabelSelector`.
 pub fn validate_selector(selector: &Value, path: &Path, errors: &mut Errors) {
+    validate_selector_values(selector, true, path, errors);
+}
+
+/// Checks a selector that replaces `old`: where that had expressions with values that no label can have, they may stay.
+pub fn validate_changed_selector(selector: &Value, old: Option<&Value>, path: &Path, errors: &mut Errors) {
+    validate_selector_values(selector, !old.is_some_and(has_invalid_value), path, errors);
+}
+
+fn has_invalid_value(selector: &Value) -> bool {
+    let mut values = list(selector, "matchExpressions").iter().flat_map(|requirement| texts(requirement, "values"));
+    values.any(|value| !names::label_value(value).is_empty())
+}
+
+fn validate_selector_values(selector: &Value, values: bool, path: &Path, errors: &mut Errors) {
     validate_labels(selector, path, "matchLabels", errors);
     let expressions = path.at("matchExpressions");
     for (i, requirement) in list(selector, "matchExpressions").iter().enumerate() {
-        validate_requirement(requirement, &expressions.index(i), errors);
+        validate_requirement(requirement, values, &expressions.index(i), errors);
     }
 }
 
-fn validate_requirement(requirement: &Value, path: &Path, errors: &mut Errors) {
+fn validate_requirement(requirement: &Value, check_values: bool, path: &Path, errors: &mut Errors) {
     let values = list(requirement, "values");
     match text(requirement, "operator") {
         "In" | "NotIn" if values.is_empty() => {
@@ -61,7 +75,7 @@ fn validate_requirement(requirement: &Value, path: &Path, errors: &mut Errors) {
     }
     validate_key(text(requirement, "key"), &path.at("key"), errors);
     let values = path.at("values");
-    for (i, value) in texts(requirement, "values").enumerate() {
+    for (i, value) in texts(requirement, "values").enumerate().filter(|_| check_values) {
         invalid_each(errors, &values.index(i), value, names::label_value(value));
     }
 }

@@ -84,8 +84,10 @@ impl ApiServer {
             _ => {}
         }
         self.complete(resource, &mut object);
-        // A binding is no change of what the user wants.
-        if part != Part::Internal && resource.rules.has_generation() && resource.rules.generation_changed(&object, &old)
+        // A binding or a status is no change of what the user wants.
+        if !matches!(part, Part::Internal | Part::Status)
+            && resource.rules.has_generation()
+            && resource.rules.generation_changed(&object, &old)
         {
             let generation = document::get_i64(&old, "metadata.generation").unwrap_or(0) + 1;
             document::set(&mut object, "metadata.generation", generation);
@@ -123,15 +125,16 @@ fn check_versions(call: &Call<'_>, part: Part, object: &Value, old: &Value) -> R
     meta::match_name(object, call.name)?;
     let uid = document::uid(object);
     if !uid.is_empty() && uid != document::uid(old) {
-        let why =
-            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", document::uid(old));
-        return Err(ApiError::conflict(kind, call.name, why));
+        // Upstream's store speaks here, and of its own key.
+        let key = call.key();
+        let key = key.strip_prefix("/registry").unwrap_or(&key);
+        return Err(uid_conflict(call, key, uid, document::uid(old)));
     }
     if matches!(version, "" | "0") {
         if part != Part::Internal && !call.resource.rules.allow_unconditional_update() && call.subresource.is_empty() {
             let mut errors = Errors::new();
             errors.invalid("metadata.resourceVersion", 0, "must be specified for an update");
-            check(call.resource, call.name, &errors)?;
+            return Err(ApiError::invalid(kind.group, kind.resource, call.name, &errors));
         }
         return Ok(());
     }
@@ -139,12 +142,21 @@ fn check_versions(call: &Call<'_>, part: Part, object: &Value, old: &Value) -> R
         return Ok(());
     }
     match version.parse::<u64>() {
-        Err(_) => Err(ApiError::bad_request(format!(
-            "invalid resource version {}: must be a number",
-            api::field::quote(version)
-        ))),
+        Err(_) => {
+            let why = format!("strconv.ParseUint: parsing {}: invalid syntax", api::field::quote(version));
+            Err(ApiError::new(500, "", why))
+        }
         Ok(_) => Err(ApiError::modified(kind, call.name)),
     }
+}
+
+/// 409 for an object with another uid than the stored one's.
+pub fn uid_conflict(call: &Call<'_>, key: &str, wanted: &str, actual: &str) -> ApiError {
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+         UID in precondition: {wanted}, UID in object meta: {actual}"
+    );
+    ApiError::conflict(call.resource.kind, call.name, why)
 }
 
 /// Puts back everything that a write of this part may not change.

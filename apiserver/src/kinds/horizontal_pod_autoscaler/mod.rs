@@ -45,8 +45,8 @@ impl Rules for HorizontalPodAutoscaler {
         document::remove(autoscaler, "status");
     }
 
-    fn validate(&self, autoscaler: &Value, errors: &mut Errors) {
-        validate::spec(&as_v2(autoscaler), errors);
+    fn check(&self, autoscaler: &Value, old: Option<&Value>, errors: &mut Errors) {
+        validate::spec(&as_v2(autoscaler), old.map(as_v2).as_deref(), errors);
     }
 
     fn validate_status_update(&self, autoscaler: &Value, _: &Value, errors: &mut Errors) {

@@ -69,7 +69,7 @@ fn what_is_wrong_is_said() {
         let mut autoscaler = json!({ "spec": spec });
         HorizontalPodAutoscaler.default(&mut autoscaler);
         let mut errors = Errors::new();
-        HorizontalPodAutoscaler.validate(&autoscaler, &mut errors);
+        HorizontalPodAutoscaler.check(&autoscaler, None, &mut errors);
         assert_eq!(errors.0.first().map_or_else(String::new, ToString::to_string), expected);
     }
 }

@@ -4,7 +4,7 @@ use super::super::labels::{validate_annotations, validate_labels, validate_selec
 use super::super::path::{Path, child, descend, has, invalid_each, one_of, opt_text, required_text, text, texts};
 use super::resources::{quantity, validate_quantity};
 use api::field::Errors;
-use api::{Value, names};
+use api::{Map, Value, names};
 
 const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
@@ -82,7 +82,8 @@ fn validate_data_sources(spec: &Value, path: &Path, errors: &mut Errors) {
         }
     }
     let (Some(source), Some(reference)) = (source, reference) else { return };
-    let at = path.at("dataSource").to_string();
+    // Upstream prints the path of the other field, which it has no text for.
+    let at = Value::Object(Map::new());
     let same = ["apiGroup", "kind", "name"].iter().all(|key| text(source, key) == text(reference, key));
     if has(reference, "namespace") && !text(reference, "namespace").is_empty() {
         errors.invalid(path, at, "may not be specified when dataSourceRef.namespace is specified");
