@@ -97,7 +97,7 @@ impl Rules for DaemonSet {
 
     fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
         if let Some(old) = old {
-            immutable_selector(object, old, errors);
+            self.validate_update(object, old, errors);
         }
         let empty = Value::Object(Map::new());
         let spec = child(object, "spec").unwrap_or(&empty);
@@ -122,6 +122,10 @@ impl Rules for DaemonSet {
         non_negative(errors, spec, &path, "minReadySeconds");
         validate_strategy(spec, &path, errors);
         non_negative(errors, spec, &path, "revisionHistoryLimit");
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut Errors) {
+        immutable_selector(object, old, errors);
     }
 
     fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut Errors) {

@@ -117,7 +117,8 @@ impl Rules for StrictEvent {
         if child(event, "series") != child(old, "series") {
             validate_series(event, errors);
         }
-        const FIXED: [(&str, &str); 11] = [
+        // In upstream's order, which looks at the reason twice.
+        const FIXED: [(&str, &str); 14] = [
             ("involvedObject", "involvedObject"),
             ("reason", "reason"),
             ("message", "message"),
@@ -125,13 +126,15 @@ impl Rules for StrictEvent {
             ("firstTimestamp", "firstTimestamp"),
             ("lastTimestamp", "lastTimestamp"),
             ("count", "count"),
+            ("reason", "reason"),
             ("type", "type"),
+            ("eventTime", "eventTime"),
             ("action", "action"),
             ("related", "related"),
+            ("reportingComponent", "reportingController"),
             ("reportingInstance", "reportingInstance"),
         ];
-        let controller = [("reportingComponent", "reportingController"), ("eventTime", "eventTime")];
-        for (key, path) in FIXED.into_iter().chain(controller) {
+        for (key, path) in FIXED {
             if child(event, key) != child(old, key) {
                 errors.invalid(path, shown(child(event, key)), "field is immutable");
             }

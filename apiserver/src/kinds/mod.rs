@@ -357,6 +357,6 @@ pub fn first_error(rules: &dyn Rules, spec: Value) -> String {
     let mut object = serde_json::json!({ "metadata": { "name": "a" }, "spec": spec });
     let mut errors = Errors::new();
     rules.default(&mut object);
-    rules.validate(&object, &mut errors);
+    rules.check(&object, None, &mut errors);
     errors.0.first().map_or_else(String::new, ToString::to_string)
 }
