@@ -3,7 +3,7 @@
 //! [`StrictEvent`] holds the rules of events.k8s.io/v1; its errors name fields as core/v1 does, as upstream's do.
 
 use super::path::{Path, child, has, int, invalid_each, shown, text};
-use super::{MetadataChecks, Rules};
+use super::{MetadataChecks, Rules, path_segment};
 use api::field::Errors;
 use api::{Value, document, names};
 use std::borrow::Cow;
@@ -96,6 +96,10 @@ impl Rules for Event {
         Some(TIME_TO_LIVE_SECONDS)
     }
 
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        path_segment(name, prefix)
+    }
+
     fn metadata_checks(&self) -> MetadataChecks {
         MetadataChecks::NONE
     }
@@ -117,7 +121,8 @@ impl Rules for StrictEvent {
         if child(event, "series") != child(old, "series") {
             validate_series(event, errors);
         }
-        const FIXED: [(&str, &str); 11] = [
+        // In upstream's order, which looks at the reason twice.
+        const FIXED: [(&str, &str); 14] = [
             ("involvedObject", "involvedObject"),
             ("reason", "reason"),
             ("message", "message"),
@@ -125,13 +130,15 @@ impl Rules for StrictEvent {
             ("firstTimestamp", "firstTimestamp"),
             ("lastTimestamp", "lastTimestamp"),
             ("count", "count"),
+            ("reason", "reason"),
             ("type", "type"),
+            ("eventTime", "eventTime"),
             ("action", "action"),
             ("related", "related"),
+            ("reportingComponent", "reportingController"),
             ("reportingInstance", "reportingInstance"),
         ];
-        let controller = [("reportingComponent", "reportingController"), ("eventTime", "eventTime")];
-        for (key, path) in FIXED.into_iter().chain(controller) {
+        for (key, path) in FIXED {
             if child(event, key) != child(old, key) {
                 errors.invalid(path, shown(child(event, key)), "field is immutable");
             }

@@ -214,10 +214,34 @@ pub trait Rules: Send + Sync {
         true
     }
 
+    /// Why the object of this name must never be deleted; 403.
+    fn undeletable(&self, _name: &str) -> Option<&'static str> {
+        None
+    }
+
+    /// A warning for whoever deletes an object without saying what becomes of its dependents.
+    fn deletion_warning(&self) -> Option<&'static str> {
+        None
+    }
+
     /// How long an object lives before the store drops it, in seconds.
     fn time_to_live(&self) -> Option<u64> {
         None
     }
+}
+
+/// [`Rules::check`] of kinds that look at the object first and at what changed afterwards.
+fn check_object_first(rules: &dyn Rules, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+    rules.validate(object, errors);
+    match old {
+        Some(old) => rules.validate_update(object, old, errors),
+        None => rules.validate_create(object, errors),
+    }
+}
+
+/// The names of kinds that take whatever fits into a path.
+pub fn path_segment(name: &str, prefix: bool) -> Vec<String> {
+    if prefix { api::names::path_segment_prefix(name) } else { api::names::path_segment(name) }
 }
 
 /// One pass over metadata.
@@ -320,9 +344,19 @@ static CONVERSIONS: &[(&str, &str, &str, Conversion)] = &[
         "autoscaling",
         "v1",
         "HorizontalPodAutoscaler",
-        Conversion { to_stored: horizontal_pod_autoscaler::v1_to_v2, from_stored: horizontal_pod_autoscaler::v2_to_v1 },
+        Conversion {
+            stored_group: "autoscaling",
+            stored_version: "v2",
+            to_stored: horizontal_pod_autoscaler::v1_to_v2,
+            from_stored: horizontal_pod_autoscaler::v2_to_v1,
+        },
     ),
-    ("events.k8s.io", "v1", "Event", Conversion { to_stored: event::to_core, from_stored: event::from_core }),
+    (
+        "events.k8s.io",
+        "v1",
+        "Event",
+        Conversion { stored_group: "", stored_version: "v1", to_stored: event::to_core, from_stored: event::from_core },
+    ),
 ];
 
 struct Generic;
@@ -347,6 +381,6 @@ pub fn first_error(rules: &dyn Rules, spec: Value) -> String {
     let mut object = serde_json::json!({ "metadata": { "name": "a" }, "spec": spec });
     let mut errors = Errors::new();
     rules.default(&mut object);
-    rules.validate(&object, &mut errors);
+    rules.check(&object, None, &mut errors);
     errors.0.first().map_or_else(String::new, ToString::to_string)
 }

@@ -2,7 +2,7 @@
 //!
 //! Follows `k8s.io/apiserver/pkg/registry/rest` and `k8s.io/apimachinery/pkg/api/validation/objectmeta.go`.
 
-use crate::kinds::MetadataCheck;
+use crate::kinds::{MetadataCheck, path_segment};
 use crate::resources::Resource;
 use api::document::{self, Map, Value};
 use api::field::Errors;
@@ -93,11 +93,14 @@ pub fn carry_over(object: &mut Value, old: &Value) {
     let empty = Map::new();
     let before = document::get_map(old, "metadata").unwrap_or(&empty);
     metadata.remove("selfLink");
-    for key in ["generation", "creationTimestamp", "deletionTimestamp"] {
+    for key in ["generation", "creationTimestamp"] {
         match before.get(key) {
             Some(value) => metadata.insert(key.into(), value.clone()),
             None => metadata.remove(key),
         };
+    }
+    if let Some(value) = before.get("deletionTimestamp") {
+        metadata.insert("deletionTimestamp".into(), value.clone());
     }
     for key in ["uid", "deletionGracePeriodSeconds"] {
         let missing = metadata.get(key).is_none_or(|v| v.is_null() || v == "");
@@ -119,10 +122,6 @@ pub fn validate(object: &Value, resource: &Resource, errors: &mut Errors) {
 /// may look like it.
 pub fn validate_any(object: &Value, resource: &Resource, errors: &mut Errors) {
     validate_named(object, resource, &path_segment, errors);
-}
-
-fn path_segment(name: &str, prefix: bool) -> Vec<String> {
-    if prefix { names::path_segment_prefix(name) } else { names::path_segment(name) }
 }
 
 fn validate_named(
