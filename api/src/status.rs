@@ -23,6 +23,8 @@ pub struct Parts {
     pub code: u16,
     pub reason: &'static str,
     pub message: String,
+    /// Whether the details are there though all of them are empty: what answers without knowing of an object does so.
+    pub bare_details: bool,
     /// Details; the object is left out when all of it is empty.
     pub name: String,
     pub group: String,
@@ -86,7 +88,18 @@ impl ApiError {
 
     /// 404 for a path or resource that this server does not have.
     pub fn no_such_resource() -> ApiError {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
+        Self::new(404, "NotFound", "the server could not find the requested resource").with_bare_details()
+    }
+
+    /// 405 for a verb that a path does not have.
+    pub fn no_such_method() -> ApiError {
+        let message = "the server does not allow this method on the requested resource";
+        Self::new(405, "MethodNotAllowed", message).with_bare_details()
+    }
+
+    fn with_bare_details(mut self) -> ApiError {
+        self.bare_details = true;
+        self
     }
 
     pub fn already_exists(kind: &Kind, name: &str) -> ApiError {
@@ -179,6 +192,17 @@ impl ApiError {
         Self::new(406, "NotAcceptable", message)
     }
 
+    /// 406 of a path that has answers only in these forms.
+    pub fn not_produced(available: &str) -> ApiError {
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {available}");
+        Self::new(406, "NotAcceptable", message).with_bare_details()
+    }
+
+    /// 415 of a path that takes bodies in other forms only.
+    pub fn not_consumed() -> ApiError {
+        Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").with_bare_details()
+    }
+
     pub fn unsupported_media_type(accepted: &str) -> ApiError {
         let message =
             format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
@@ -222,7 +246,7 @@ impl ApiError {
         if !self.continue_token.is_empty() {
             status["metadata"]["continue"] = self.continue_token.as_str().into();
         }
-        if !details.is_empty() {
+        if !details.is_empty() || self.bare_details {
             status["details"] = Value::Object(details);
         }
         status
@@ -231,10 +255,14 @@ impl ApiError {
 
 /// The `Status` of a deletion that is complete.
 pub fn deleted(kind: &Kind, name: &str, uid: &str) -> Value {
-    json!({
+    let mut status = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-        "details": { "name": name, "group": kind.group, "kind": kind.resource, "uid": uid },
-    })
+        "details": { "name": name, "kind": kind.resource, "uid": uid },
+    });
+    if !kind.group.is_empty() {
+        status["details"]["group"] = kind.group.into();
+    }
+    status
 }
 
 #[cfg(test)]

@@ -7,9 +7,11 @@
 //!   ? restartPolicy                       omitempty without pointer, where it would be taken for `0`
 //!   0 replicas                            written even when zero
 //!   schedulingGroup tag=45 listType=map listMapKey=name patchStrategy=merge default="x"
+//! api.core.v1.Other new=v1/Other          a type that the crates do not have; `new` alone where it is no kind
+//!   spec type=@api.core.v1.OtherSpec tag=1
 //! ```
 
-use super::Types;
+use super::{Type, Types};
 use anyhow::{Context, Result, bail};
 
 pub fn apply(text: &str, types: &mut Types) -> Result<()> {
@@ -21,10 +23,15 @@ pub fn apply(text: &str, types: &mut Types) -> Result<()> {
         }
         let Some(rest) = line.strip_prefix("  ") else {
             let (name, flag) = line.split_once(' ').unwrap_or((line, ""));
+            if flag == "new" || flag.starts_with("new=") {
+                let kind = flag.strip_prefix("new=").map(str::to_owned);
+                types.insert(name.to_owned(), Type { gvk: kind, ..Type::default() });
+            }
             let ty = types.get_mut(name).with_context(at)?;
             match flag {
                 "" => {}
                 "structType=atomic" => ty.atomic = true,
+                _ if flag.starts_with("new") => {}
                 _ => bail!(at()),
             }
             current = Some(ty);
@@ -37,6 +44,9 @@ pub fn apply(text: &str, types: &mut Types) -> Result<()> {
                 ty.fields.get_mut(name).with_context(at)?.presence = presence;
             }
             continue;
+        }
+        if rest.starts_with("type=") {
+            ty.fields.entry(first.to_owned()).or_default();
         }
         let field = ty.fields.get_mut(first).with_context(at)?;
         for fact in rest.split(' ') {
