@@ -1,7 +1,7 @@
 //! Paths that are no resources: discovery, version, health, metrics, OpenAPI, keys.
 
 use crate::discovery;
-use crate::negotiate::JSON;
+use crate::negotiate::{self, JSON};
 use crate::openapi;
 use crate::request::Incoming;
 use crate::response::{self, Body};
@@ -22,7 +22,10 @@ pub fn serve(server: &ApiServer, incoming: &Incoming) -> Result<Response<Body>, 
         [""] => Ok(response::value(200, &json!({ "paths": discovery::paths() }), JSON)),
         ["healthz" | "livez" | "readyz", ..] => server.health.answer(path, incoming),
         ["metrics"] => Ok(response::bytes(200, crate::metrics::CONTENT_TYPE, server.metrics.render(&*server.store))),
-        ["version"] => Ok(response::value(200, &discovery::version(), JSON)),
+        ["version"] => {
+            negotiate::produced(&incoming.headers, "application/json")?;
+            Ok(response::value(200, &discovery::version(), JSON))
+        }
         ["openapi", rest @ ..] => openapi(rest),
         ["api" | "apis", ..] => discovery::serve(incoming),
         _ if path == JWKS_PATH => {

@@ -1,7 +1,7 @@
 //! The verbs of a resource: from a request to the registry, and back.
 
 use crate::decode::{self, Patch};
-use crate::negotiate::{self, Format, Output};
+use crate::negotiate::{self, Output};
 use crate::params::{DeleteOptions, ListOptions, dry_run, field_validation, patch_options};
 use crate::registry::{Call, Object, Part, meta};
 use crate::request::{Incoming, add_warnings, allowed, wanted};
@@ -41,6 +41,7 @@ pub async fn serve(
     if misplaced || !resource.kind.has_verb(route.verb) {
         return Err(method_not_allowed());
     }
+    negotiate::routed(&incoming)?;
     let answer = match route.verb {
         "get" => get(server, resource, &incoming),
         "list" => list(server, resource, &incoming).await,
@@ -137,9 +138,7 @@ async fn watch(
     incoming: &Incoming,
 ) -> Result<Response<Body>, ApiError> {
     let output = wanted(incoming)?;
-    if output.format != Format::Json {
-        return Err(ApiError::not_acceptable("application/json, application/json;stream=watch"));
-    }
+    let media_type = negotiate::stream_type(output)?;
     let mut options = ListOptions::parse(&incoming.query, true)?;
     let name = &incoming.route.name;
     if !name.is_empty() {
@@ -152,7 +151,7 @@ async fn watch(
         }
     }
     let call = call(server, resource, incoming, "ListOptions")?;
-    Ok(response::watch(server.watch(&call, &options, output).await?))
+    Ok(response::watch(server.watch(&call, &options, output).await?, media_type))
 }
 
 async fn create(
@@ -308,5 +307,5 @@ async fn delete_collection(
 
 /// 405 for a verb that the resource does not have.
 pub fn method_not_allowed() -> ApiError {
-    ApiError::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+    ApiError::no_such_method()
 }

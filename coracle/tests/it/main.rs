@@ -9,6 +9,7 @@ mod bad_input;
 mod client;
 mod lists;
 mod objects;
+mod protobuf;
 mod restart;
 mod services;
 mod watches;
