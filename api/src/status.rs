@@ -199,6 +199,17 @@ impl ApiError {
         Self::new(406, "NotAcceptable", message)
     }
 
+    /// 406 of a path that has answers only in these forms.
+    pub fn not_produced(available: &str) -> ApiError {
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {available}");
+        Self::new(406, "NotAcceptable", message).with_bare_details()
+    }
+
+    /// 415 of a path that takes bodies in other forms only.
+    pub fn not_consumed() -> ApiError {
+        Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").with_bare_details()
+    }
+
     pub fn unsupported_media_type(accepted: &str) -> ApiError {
         let message =
             format!("the body of the request was in an unknown format - accepted media types include: {accepted}");

@@ -1,6 +1,6 @@
 //! From a request's body to an object: decoding, field validation, version checks, defaults.
 
-use crate::negotiate::{self, Input};
+use crate::negotiate::{self, Format};
 use crate::params::FieldValidation;
 use crate::registry::Call;
 use crate::request::Incoming;
@@ -64,7 +64,7 @@ impl Expected<'_> {
 fn body(
     call: &Call<'_>,
     bytes: &[u8],
-    format: Input,
+    format: Format,
     expected: &Expected,
     validation: FieldValidation,
 ) -> Result<Value, ApiError> {
@@ -75,11 +75,11 @@ fn body(
     Ok(object)
 }
 
-fn decode(bytes: &[u8], format: Input, ty: TypeRef<'_>) -> Result<Decoded, codec::DecodeError> {
+fn decode(bytes: &[u8], format: Format, ty: TypeRef<'_>) -> Result<Decoded, codec::DecodeError> {
     match format {
-        Input::Json => codec::json::decode(bytes, ty),
-        Input::Yaml => codec::yaml::decode(bytes, ty),
-        Input::Protobuf => codec::protobuf::decode(bytes, ty),
+        Format::Json => codec::json::decode(bytes, ty),
+        Format::Yaml => codec::yaml::decode(bytes, ty),
+        Format::Protobuf => codec::protobuf::decode(bytes, ty),
     }
 }
 
@@ -167,7 +167,7 @@ pub fn merged(call: &Call<'_>, object: Value) -> Result<Value, ApiError> {
 }
 
 /// The body of a deletion.
-pub fn delete_options(bytes: &[u8], format: Input) -> Result<Value, ApiError> {
+pub fn delete_options(bytes: &[u8], format: Format) -> Result<Value, ApiError> {
     let ty = Schema::builtin().get(DELETE_OPTIONS).ok_or_else(|| ApiError::internal("no schema of DeleteOptions"))?;
     let decoded = decode(bytes, format, ty).map_err(|why| ApiError::bad_request(why.to_string()))?;
     let kind = document::get_str(&decoded.value, "kind");
@@ -191,8 +191,6 @@ enum PatchKind {
     Strategic,
 }
 
-const PATCH_TYPES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
-
 impl<'a> Patch<'a> {
     /// Takes a patch of an object of type `ty`, by its content type.
     pub fn new(headers: &HeaderMap, body: &'a [u8], ty: TypeRef<'static>) -> Result<Patch<'a>, ApiError> {
@@ -200,7 +198,7 @@ impl<'a> Patch<'a> {
             "application/json-patch+json" => PatchKind::Json,
             "application/merge-patch+json" => PatchKind::Merge,
             "application/strategic-merge-patch+json" => PatchKind::Strategic,
-            _ => return Err(ApiError::unsupported_media_type(PATCH_TYPES)),
+            _ => return Err(ApiError::not_consumed()),
         };
         Ok(Patch { kind, body, ty })
     }

@@ -10,12 +10,14 @@ use std::sync::LazyLock;
 
 use api::Value;
 use api::kinds::{KINDS, Kind};
+use api::status::ApiError;
 use aws_lc_rs::digest;
 use base64::Engine;
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use serde_json::json;
 
+use crate::negotiate::{self, Format, Output};
 use crate::request::Incoming;
 use crate::response::{self, Body};
 
@@ -145,15 +147,6 @@ fn version_order(version: &str) -> (Reverse<(u32, u32, u32)>, &str) {
     (Reverse(parse().unwrap_or_default()), version)
 }
 
-/// An answer to a GET.
-#[derive(Debug, Clone)]
-struct Answer<'a> {
-    body: Bytes,
-    content_type: &'static str,
-    /// With quotes, as in the header.
-    etag: Option<&'a str>,
-}
-
 /// The discovery documents of a set of resources.
 #[derive(Debug)]
 pub struct Discovery {
@@ -163,37 +156,44 @@ pub struct Discovery {
     aggregated: [Aggregated; 2],
 }
 
-/// An aggregated document in version v2, and the tags of both versions.
+/// An aggregated document, and its tag with quotes.
 #[derive(Debug)]
 struct Aggregated {
     body: Bytes,
     etag: String,
-    beta_etag: String,
 }
 
-const JSON: &str = "application/json";
-const V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-const V2_BETA1: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
+/// What the aggregated documents' media types have after the format.
+const AGGREGATED: &str = ";g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// The documents of the built-in resources.
 static BUILT_IN: LazyLock<Discovery> = LazyLock::new(|| Discovery::new(KINDS.iter().map(Resource::from)));
 
 /// Answers a GET of a path below `/api` or `/apis` that is no resource; `None` where there is no document.
-pub fn serve(incoming: &Incoming) -> Option<Response<Body>> {
-    let text = |name| incoming.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let answer = BUILT_IN.get(&incoming.route.path, text(header::ACCEPT))?;
-    let Some(etag) = answer.etag else { return Some(response::bytes(200, answer.content_type, answer.body)) };
-    let mut response = match text(header::IF_NONE_MATCH) == etag {
-        true => response::bytes(304, answer.content_type, Bytes::new()),
-        false => response::bytes(200, answer.content_type, answer.body),
-    };
-    let headers = response.headers_mut();
-    if let Ok(etag) = HeaderValue::from_str(etag) {
-        headers.insert(header::ETAG, etag);
+pub fn serve(incoming: &Incoming) -> Option<Result<Response<Body>, ApiError>> {
+    let path = incoming.route.path.trim_end_matches('/');
+    if let (Some(document), Some(format)) = (BUILT_IN.aggregated(path), negotiate::aggregated(&incoming.headers)) {
+        return Some(Ok(document.answer(incoming, format)));
     }
-    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
-    Some(response)
+    let document = BUILT_IN.legacy.get(path)?;
+    Some(wanted(incoming, path).map(|output| in_form(document, output)))
+}
+
+/// The form of a document that the client wants and that upstream has at this path.
+fn wanted(incoming: &Incoming, path: &str) -> Result<Output, ApiError> {
+    let is_group = path.starts_with("/apis") && path.split('/').count() <= 3;
+    if !is_group {
+        negotiate::produced(&incoming.headers, negotiate::MEDIA_TYPES)?;
+    }
+    negotiate::output(&incoming.headers, &incoming.query, false)
+}
+
+/// A document, copied where it is wanted as it is kept.
+fn in_form(document: &Bytes, output: Output) -> Response<Body> {
+    match serde_json::from_slice(document) {
+        Ok(document) if output != negotiate::JSON => response::value(200, &document, output),
+        _ => response::bytes(200, output.format.media_type(), document.clone()),
+    }
 }
 
 /// What `/` lists.
@@ -248,54 +248,35 @@ impl Discovery {
         Discovery { legacy, aggregated: ["/api", "/apis"].map(|path| aggregated_document(&groups, path)) }
     }
 
-    /// The document at a path, in the form that the `Accept` header prefers (empty: plain JSON). `None`: no such document.
-    fn get(&self, path: &str, accept: &str) -> Option<Answer<'_>> {
-        let path = path.trim_end_matches('/');
+    /// The aggregated document of a path.
+    fn aggregated(&self, path: &str) -> Option<&Aggregated> {
         let [core, groups] = &self.aggregated;
-        match (path, aggregated_version(accept)) {
-            ("/api", Some(version)) => Some(core.answer(version)),
-            ("/apis", Some(version)) => Some(groups.answer(version)),
-            _ => Some(Answer { body: self.legacy.get(path)?.clone(), content_type: JSON, etag: None }),
+        match path {
+            "/api" => Some(core),
+            "/apis" => Some(groups),
+            _ => None,
         }
     }
 }
 
 impl Aggregated {
-    /// The beta version, which only old clients ask for, says the same under another name.
-    fn answer(&self, version: &str) -> Answer<'_> {
-        if version == "v2" {
-            return Answer { body: self.body.clone(), content_type: V2, etag: Some(&self.etag) };
-        }
-        let text =
-            String::from_utf8_lossy(&self.body).replacen("apidiscovery.k8s.io/v2", "apidiscovery.k8s.io/v2beta1", 1);
-        Answer { body: text.into(), content_type: V2_BETA1, etag: Some(&self.beta_etag) }
-    }
-}
-
-/// Which aggregated version a client prefers to a plain document; `None` for the plain one.
-fn aggregated_version(accept: &str) -> Option<&'static str> {
-    for clause in accept.split(',') {
-        let mut parts = clause.split(';').map(str::trim);
-        if !matches!(parts.next(), Some("application/json" | "application/*" | "*/*")) {
-            continue;
-        }
-        let (mut kind, mut group, mut version) = ("", "", "");
-        for (key, value) in parts.filter_map(|part| part.split_once('=')) {
-            match key {
-                "as" => kind = value,
-                "g" => group = value,
-                "v" => version = value,
-                _ => {}
+    fn answer(&self, incoming: &Incoming, format: Format) -> Response<Body> {
+        let known = incoming.headers.get(header::IF_NONE_MATCH).is_some_and(|tag| tag == self.etag.as_str());
+        let media_type = format!("{}{AGGREGATED}", format.media_type());
+        let mut response = match known {
+            true => response::bytes(304, &media_type, Bytes::new()),
+            false => in_form(&self.body, Output { format, ..negotiate::JSON }),
+        };
+        let headers = response.headers_mut();
+        for (name, value) in [(header::CONTENT_TYPE, &media_type), (header::ETAG, &self.etag)] {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
             }
         }
-        match (kind, group, version) {
-            ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => return Some("v2"),
-            ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2beta1") => return Some("v2beta1"),
-            ("", _, _) => return None,
-            _ => {}
-        }
+        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+        response
     }
-    None
 }
 
 /// The document at `/version`.
@@ -430,7 +411,7 @@ fn aggregated_document(groups: &[(Text, Versions)], path: &str) -> Aggregated {
     }));
     let hash = digest::digest(&digest::SHA256, &body);
     let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
-    Aggregated { body, etag: format!("\"{hash}\""), beta_etag: format!("\"{hash}-beta1\"") }
+    Aggregated { body, etag: format!("\"{hash}\"") }
 }
 
 fn aggregated_resource(resource: &Resource) -> Value {
@@ -464,18 +445,18 @@ fn bytes(document: &Value) -> Bytes {
 mod tests {
     use super::*;
 
-    fn read(discovery: &Discovery, path: &str, accept: &str) -> Value {
-        serde_json::from_slice(&discovery.get(path, accept).unwrap().body).unwrap()
+    fn read(discovery: &Discovery, path: &str) -> Value {
+        serde_json::from_slice(&discovery.legacy[path]).unwrap()
     }
 
     #[test]
     fn groups_and_versions_stand_in_order_of_preference() {
         let discovery = &*BUILT_IN;
-        let groups = read(discovery, "/apis", "");
+        let groups = read(discovery, "/apis");
         let names: Vec<&str> =
             groups["groups"].as_array().unwrap().iter().map(|g| g["name"].as_str().unwrap()).collect();
         assert_eq!(names[..3], ["apiregistration.k8s.io", "apps", "events.k8s.io"]);
-        assert_eq!(read(discovery, "/apis/autoscaling", "")["preferredVersion"]["version"], "v2");
+        assert_eq!(read(discovery, "/apis/autoscaling")["preferredVersion"]["version"], "v2");
         let mut versions = ["v1alpha1", "foo", "v1", "v10", "v2beta1", "v1beta2"];
         versions.sort_by(|a, b| version_order(a).cmp(&version_order(b)));
         assert_eq!(versions, ["v10", "v1", "v2beta1", "v1beta2", "v1alpha1", "foo"]);
@@ -483,26 +464,12 @@ mod tests {
 
     #[test]
     fn resources_are_listed_with_their_subresources() {
-        let list = read(&BUILT_IN, "/apis/apps/v1", "application/json");
+        let list = read(&BUILT_IN, "/apis/apps/v1");
         let scale = list["resources"].as_array().unwrap().iter().find(|r| r["name"] == "deployments/scale").unwrap();
         assert_eq!((&scale["group"], &scale["kind"]), (&"autoscaling".into(), &"Scale".into()));
         // Upstream's own hash of apps/v1/Deployment.
         let deployment = list["resources"].as_array().unwrap().iter().find(|r| r["name"] == "deployments").unwrap();
         assert_eq!(deployment["storageVersionHash"], "8aSe+NMegvE=");
-        assert!(BUILT_IN.get("/apis/nothing", "").is_none());
-    }
-
-    #[test]
-    fn clients_choose_the_aggregated_form() {
-        let discovery = &*BUILT_IN;
-        let kubectl = format!("{V2},{V2_BETA1},application/json");
-        let answer = discovery.get("/apis", &kubectl).unwrap();
-        assert_eq!(answer.content_type, V2);
-        assert!(answer.etag.is_some_and(|tag| tag.starts_with('"') && tag.ends_with('"')));
-        assert_eq!(read(discovery, "/api", V2_BETA1)["apiVersion"], "apidiscovery.k8s.io/v2beta1");
-        assert_eq!(read(discovery, "/api", V2)["items"][0]["versions"][0]["version"], "v1");
-        assert_eq!(read(discovery, "/apis", "application/json")["kind"], "APIGroupList");
-        assert_eq!(discovery.get("/apis/apps", &kubectl).unwrap().content_type, JSON);
     }
 
     #[test]
@@ -521,7 +488,7 @@ mod tests {
             subresources: Vec::new(),
         };
         let discovery = Discovery::new(KINDS.iter().map(Resource::from).chain([thing]));
-        let groups = read(&discovery, "/apis", V2);
+        let groups: Value = serde_json::from_slice(&discovery.aggregated("/apis").unwrap().body).unwrap();
         assert_eq!(groups["items"].as_array().unwrap().last().unwrap()["metadata"]["name"], "example.com");
     }
 }

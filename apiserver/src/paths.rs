@@ -1,7 +1,7 @@
 //! Paths that are no resources: discovery, version, health, metrics, OpenAPI, keys.
 
 use crate::discovery;
-use crate::negotiate::JSON;
+use crate::negotiate::{self, JSON};
 use crate::openapi;
 use crate::request::Incoming;
 use crate::response::{self, Body};
@@ -24,9 +24,12 @@ pub fn serve(server: &ApiServer, incoming: &Incoming) -> Result<Response<Body>, 
         ["" | "index.html"] => Ok(response::value(200, &json!({ "paths": discovery::paths() }), JSON)),
         ["healthz" | "livez" | "readyz", ..] => Ok(server.health.answer(path, incoming).unwrap_or_else(not_found)),
         ["metrics"] => Ok(response::bytes(200, crate::metrics::CONTENT_TYPE, server.metrics.render(&*server.store))),
-        ["version"] | ["version", ""] => Ok(response::value(200, &discovery::version(), JSON)),
+        ["version"] | ["version", ""] => {
+            negotiate::produced(&incoming.headers, "application/json")?;
+            Ok(response::value(200, &discovery::version(), JSON))
+        }
         ["openapi", rest @ ..] => openapi::serve(incoming, rest),
-        ["api" | "apis", ..] => Ok(discovery::serve(incoming).unwrap_or_else(not_found)),
+        ["api" | "apis", ..] => discovery::serve(incoming).unwrap_or_else(|| Ok(not_found())),
         _ if path == JWKS_PATH => {
             Ok(response::bytes(200, "application/jwk-set+json", server.pki.service_accounts().jwks()))
         }

@@ -66,7 +66,8 @@ where
     let (parts, body) = request.into_parts();
     let query = Query::parse(parts.uri.query());
     let route = Route::parse(&parts.method, &percent_decode(parts.uri.path(), false), &query);
-    let output = negotiate::output(&parts.headers, false).unwrap_or(JSON);
+    // A failure is told in the form that is wanted, and where there is no such, for people to read.
+    let output = negotiate::output(&parts.headers, &query, false).unwrap_or(Output { pretty: true, ..JSON });
     // Only names that the server knows: clients must not be able to fill the metrics with others.
     let kind = resources::find(&route.group, &route.version, &route.resource).map(|resource| resource.kind);
     let (group, resource) = kind.map_or(("", ""), |kind| (kind.group, kind.resource));
@@ -296,8 +297,7 @@ pub fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
 
 /// The form that the client wants; lists and objects can also be tables and metadata.
 pub fn wanted(incoming: &Incoming) -> Result<Output, ApiError> {
-    let mut output = negotiate::output(&incoming.headers, true)?;
-    output.pretty |= incoming.query.flag("pretty");
+    let mut output = negotiate::output(&incoming.headers, &incoming.query, true)?;
     let include = incoming.query.get("includeObject").unwrap_or_default();
     output.include = IncludeObject::parse(include).map_err(ApiError::bad_request)?;
     Ok(output)

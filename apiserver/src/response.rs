@@ -1,6 +1,8 @@
 //! From what a verb gave to bytes on the wire.
 
-use crate::negotiate::{Format, Output, Shape};
+mod protobuf;
+
+use crate::negotiate::{Format, JSON, Output, Shape};
 use crate::registry::{ListReply, WatchReply};
 use crate::request::add_warnings;
 use crate::resources::Resource;
@@ -9,12 +11,12 @@ use api::Value;
 use api::document;
 use api::status::ApiError;
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream;
+use futures::stream::{self, Stream, StreamExt};
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
+pub use protobuf::Objects;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -45,23 +47,17 @@ pub fn bytes(code: u16, media_type: &str, body: impl Into<Bytes>) -> Response<Bo
 
 /// A document that is no stored object: discovery, `Status`, reviews.
 pub fn value(code: u16, value: &Value, output: Output) -> Response<Body> {
-    bytes(code, output.format.media_type(), encode(value, output))
-}
-
-fn encode(value: &Value, output: Output) -> Vec<u8> {
-    match output.format {
+    let body = match output.format {
+        Format::Protobuf => return protobuf::value(code, value),
         Format::Yaml => api::codec::yaml::encode(value).into_bytes(),
-        Format::Json if output.pretty => {
-            let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
-            text.push(b'\n');
-            text
-        }
         Format::Json => {
-            let mut text = serde_json::to_vec(value).unwrap_or_default();
+            let text = if output.pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) };
+            let mut text = text.unwrap_or_default();
             text.push(b'\n');
             text
         }
-    }
+    };
+    bytes(code, output.format.media_type(), body)
 }
 
 /// A failure as a `Status`.
@@ -81,6 +77,15 @@ pub fn failure(failure: &ApiError, output: Output) -> Response<Body> {
 
 /// A stored object.
 pub fn entry(code: u16, resource: &Resource, entry: &Arc<Entry>, output: Output) -> Response<Body> {
+    if output.shape == Shape::MetadataList {
+        return misfit(resource, output, false);
+    }
+    if output.format == Format::Protobuf {
+        return match Objects::new(resource, output).object(&entry.value) {
+            Ok(body) => bytes(code, output.format.media_type(), body),
+            Err(error) => failure(&error, output),
+        };
+    }
     if output.format == Format::Json && !output.pretty {
         if output.shape == Shape::Object && resource.conversion.is_none() {
             return bytes(code, Format::Json.media_type(), entry.value.clone());
@@ -97,7 +102,32 @@ pub fn entry(code: u16, resource: &Resource, entry: &Arc<Entry>, output: Output)
 
 /// An object that is not in the store.
 pub fn built(code: u16, resource: &Resource, object: Value, output: Output) -> Response<Body> {
+    if output.shape == Shape::MetadataList && is_of(&object, resource) {
+        return misfit(resource, output, false);
+    }
     value(code, &shaped(resource, object, output, true), output)
+}
+
+/// A `Status` or a subresource's own kind is not the resource's to print.
+fn is_of(object: &Value, resource: &Resource) -> bool {
+    document::get_str(object, "kind") == resource.kind.kind
+}
+
+/// The 406 for the metadata of a list where there is an object, or the other way round. What was asked for is done by then.
+fn misfit(resource: &Resource, output: Output, is_list: bool) -> Response<Body> {
+    let package = match resource.kind.group {
+        "" | "events.k8s.io" => "core",
+        group => group.split('.').next().unwrap_or(group),
+    };
+    let kind = if is_list { resource.kind.list_kind() } else { resource.kind.kind.to_owned() };
+    let (wanted, is) = if output.shape == Shape::MetadataList {
+        ("PartialObjectMetadataList", "is not a list")
+    } else {
+        ("PartialObjectMetadata", "is a list")
+    };
+    let message = format!("you requested {wanted}, but the requested object {is} (*{package}.{kind})");
+    // There is no metadata of a failure, and with the form that was wanted goes the format.
+    failure(&ApiError::new(406, "NotAcceptable", message), Output { pretty: true, ..JSON })
 }
 
 #[derive(Deserialize)]
@@ -110,11 +140,12 @@ struct OnlyMetadata<'a> {
 pub fn write_object(out: &mut Vec<u8>, resource: &Resource, stored: &[u8], output: Output, headers: bool) {
     match output.shape {
         Shape::Object if resource.conversion.is_none() => out.extend_from_slice(stored),
-        Shape::Metadata if resource.conversion.is_none() => {
+        Shape::Metadata | Shape::MetadataList if resource.conversion.is_none() => {
             let metadata = serde_json::from_slice::<OnlyMetadata>(stored).map_or("{}", |o| o.metadata.get());
-            out.extend_from_slice(br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#);
-            out.extend_from_slice(metadata.as_bytes());
-            out.push(b'}');
+            out.extend_from_slice(br#"{"kind":"PartialObjectMetadata","apiVersion":""#);
+            for part in [output.shape_version, r#"","metadata":"#, metadata, "}"] {
+                out.extend_from_slice(part.as_bytes());
+            }
         }
         _ => {
             let value = resource.read(stored).map(|object| shaped(resource, object, output, headers));
@@ -134,12 +165,8 @@ fn shaped(resource: &Resource, object: Value, output: Output, headers: bool) -> 
             }
             object
         }
-        // A `Status` or a subresource's own kind is not the resource's to print.
-        _ if object.get("kind").and_then(Value::as_str) != Some(resource.kind.kind) => object,
-        Shape::Metadata => json!({
-            "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
-            "metadata": object.get("metadata").cloned().unwrap_or_default(),
-        }),
+        _ if !is_of(&object, resource) => object,
+        Shape::Metadata | Shape::MetadataList => table::partial_metadata(object, output.shape_version),
         Shape::Table => {
             let metadata = json!({ "resourceVersion": document::resource_version(&object) });
             table::table(resource.kind, [object], metadata, &table_options(output, headers))
@@ -149,7 +176,7 @@ fn shaped(resource: &Resource, object: Value, output: Output, headers: bool) -> 
 
 fn table_options(output: Output, headers: bool) -> table::Options<'static> {
     table::Options {
-        api_version: "meta.k8s.io/v1",
+        api_version: output.shape_version,
         include: output.include,
         no_headers: !headers,
         now: jiff::Timestamp::now(),
@@ -159,6 +186,9 @@ fn table_options(output: Output, headers: bool) -> table::Options<'static> {
 /// A list, streamed where it is plain JSON.
 pub fn list(reply: ListReply, output: Output) -> Response<Body> {
     let resource = reply.resource;
+    if output.shape == Shape::Metadata {
+        return misfit(resource, output, true);
+    }
     let mut metadata = json!({ "resourceVersion": reply.revision.to_string() });
     if !reply.continue_token.is_empty() {
         metadata["continue"] = reply.continue_token.clone().into();
@@ -170,7 +200,10 @@ pub fn list(reply: ListReply, output: Output) -> Response<Body> {
         Shape::Object => resource.kind.list_kind(),
         _ => "PartialObjectMetadataList".to_owned(),
     };
-    let api_version = if output.shape == Shape::Object { resource.api_version.as_str() } else { "meta.k8s.io/v1" };
+    let api_version = if output.shape == Shape::Object { resource.api_version.as_str() } else { output.shape_version };
+    if output.format == Format::Protobuf {
+        return protobuf::list(reply, output, kind, api_version.to_owned(), &metadata);
+    }
     // Flow schemas are printed in the order in which they match, which takes them all.
     let sorted = output.shape == Shape::Table && resource.kind.kind == "FlowSchema";
     if output.format == Format::Json && !output.pretty && !sorted {
@@ -252,15 +285,18 @@ fn stream_list(
         head = Some(String::new());
         Some(Bytes::from(out))
     });
-    let body = StreamBody::new(stream::iter(chunks).map(|chunk| Ok::<_, BoxError>(Frame::data(chunk))));
-    let mut response = Response::new(body.boxed_unsync());
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    streamed(Format::Json.media_type(), stream::iter(chunks))
 }
 
-pub fn watch(reply: WatchReply) -> Response<Body> {
-    let frames = reply.into_stream().map(|chunk| Ok::<_, BoxError>(Frame::data(chunk)));
-    let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+/// A watch, as a stream of this media type.
+pub fn watch(reply: WatchReply, media_type: &'static str) -> Response<Body> {
+    streamed(media_type, reply.into_stream())
+}
+
+/// A body that is made while it is sent.
+pub fn streamed(media_type: &'static str, chunks: impl Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
+    let body = StreamBody::new(chunks.map(|chunk| Ok::<_, BoxError>(Frame::data(chunk))));
+    let mut response = Response::new(body.boxed_unsync());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
 }

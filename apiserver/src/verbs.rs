@@ -1,7 +1,7 @@
 //! The verbs of a resource: from a request to the registry, and back.
 
 use crate::decode::{self, Patch};
-use crate::negotiate::{self, Format, Output};
+use crate::negotiate::{self, Output};
 use crate::params::{DeleteOptions, ListOptions, dry_run, field_validation, patch_options};
 use crate::registry::{Call, Object, Part, meta};
 use crate::request::{Incoming, add_warnings, allowed, wanted};
@@ -44,6 +44,7 @@ pub async fn serve(
     if misplaced || !resource.kind.has_verb(route.verb) {
         return Err(ApiError::no_such_method());
     }
+    negotiate::routed(&incoming)?;
     let answer = match route.verb {
         "get" => get(server, resource, &incoming).await,
         "list" => list(server, resource, &incoming).await,
@@ -143,9 +144,7 @@ async fn watch(
     incoming: &Incoming,
 ) -> Result<Response<Body>, ApiError> {
     let output = wanted(incoming)?;
-    if output.format != Format::Json {
-        return Err(ApiError::not_acceptable("application/json, application/json;stream=watch"));
-    }
+    let media_type = negotiate::stream_type(output)?;
     // The old paths are watches without a flag.
     let mut options = ListOptions::parse(&incoming.query, incoming.query.flag("watch"))?;
     let name = &incoming.route.name;
@@ -158,7 +157,7 @@ async fn watch(
         }
     }
     let call = call(server, resource, incoming, "ListOptions")?;
-    Ok(response::watch(server.watch(&call, &options, output).await?))
+    Ok(response::watch(server.watch(&call, &options, output).await?, media_type))
 }
 
 async fn create(

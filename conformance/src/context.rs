@@ -2,6 +2,7 @@
 
 use crate::server::tail;
 use anyhow::{Context as _, Result, bail, ensure};
+use api::codec::protobuf;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use kube::client::Body;
@@ -291,7 +292,8 @@ impl<'a> Context<'a> {
             let response: Response<Body> = client.send(request).await?;
             let (parts, body) = response.into_parts();
             let bytes = body.collect().await?.to_bytes();
-            anyhow::Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, text: text(&bytes) })
+            let text = readable(&parts.headers, &bytes)?;
+            anyhow::Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, text })
         };
         let limited = async { tokio::time::timeout(LIMIT, asked).await? };
         self.settings.runtime.block_on(limited).with_context(|| format!("{method} {path}"))
@@ -423,6 +425,23 @@ fn succeeded(line: &str, output: Output) -> Result<String> {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// An answer's text; of protobuf, the JSON that it means.
+fn readable(headers: &http::HeaderMap, bytes: &[u8]) -> Result<String> {
+    let media_type = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match media_type.split_once(';').unwrap_or((media_type, "")) {
+        ("application/vnd.kubernetes.protobuf", "stream=watch") => {
+            let mut lines = String::new();
+            for (event, object) in protobuf::events(bytes)? {
+                let event = json!({ "type": event, "object": protobuf::decode_any(object)? });
+                lines.push_str(&format!("{event}\n"));
+            }
+            Ok(lines)
+        }
+        ("application/vnd.kubernetes.protobuf", _) => Ok(protobuf::decode_any(bytes)?.to_string()),
+        _ => Ok(text(bytes)),
+    }
 }
 
 /// Splits at blanks that are not between single quotes.

@@ -223,32 +223,32 @@ impl ProtobufWriter {
         let mut wire = Wire::default();
         match self.dialect {
             Dialect::V2 => {
-                wire.message(13, |w| w.bytes(security));
+                wire.text(1, "2.0");
+                wire.message(2, |w| write(w, &info(), &INFO_V2));
+                wire.text(8, paths);
+                wire.text(9, definitions);
+                wire.text(10, parameters);
                 wire.message(12, |w| {
                     w.message(1, |w| {
-                        w.message(2, |_| {});
                         w.text(1, "BearerToken");
+                        w.message(2, |_| {});
                     });
                 });
-                wire.message(10, |w| w.bytes(parameters));
-                wire.message(9, |w| w.bytes(definitions));
-                wire.message(8, |w| w.bytes(paths));
-                wire.message(2, |w| write(w, &info(), &INFO_V2));
-                wire.text(1, "2.0");
+                wire.text(13, security);
             }
             Dialect::V3 => {
-                wire.message(5, |w| {
-                    w.message(7, |w| w.bytes(security));
-                    if !definitions.is_empty() {
-                        w.message(1, |w| w.bytes(definitions));
-                    }
-                });
-                wire.message(4, |w| w.bytes(paths));
-                wire.message(2, |w| write(w, &info(), &INFO_V3));
                 wire.text(1, "3.0.0");
+                wire.message(2, |w| write(w, &info(), &INFO_V3));
+                wire.text(4, paths);
+                wire.message(5, |w| {
+                    if !definitions.is_empty() {
+                        w.text(1, definitions);
+                    }
+                    w.text(7, security);
+                });
             }
         }
-        wire.finish()
+        wire.out
     }
 }
 
@@ -263,17 +263,17 @@ impl Writer for ProtobufWriter {
             (Section::Security, Dialect::V2) => (1, |_| (&[2], &SECURITY_V2)),
             (Section::Security, Dialect::V3) => (1, |_| (&[1], &SECURITY_V3)),
         };
-        let mut wire = Wire::default();
+        let mut wire = Wire { out: std::mem::take(&mut self.sections[section as usize]) };
         named(&mut wire, number, name, value, shape);
-        self.sections[section as usize].extend(wire.finish());
+        self.sections[section as usize] = wire.out;
     }
 }
 
 /// A member of an object.
 fn named(wire: &mut Wire, number: u16, name: &str, value: &Value, shape: Shape) {
     wire.message(number, |w| {
-        one(w, 2, value, shape);
         w.text(1, name);
+        one(w, 2, value, shape);
     });
 }
 
@@ -290,26 +290,26 @@ fn wrapped(wire: &mut Wire, number: u16, wraps: &[u16], inner: &mut dyn FnMut(&m
     });
 }
 
-/// The fields of a message, last first, as `Wire` takes them.
+/// The fields of a message, in order.
 fn write(wire: &mut Wire, value: &Value, message: &Message) {
     let Some(map) = value.as_object() else { return };
-    if message.extensions != 0 {
-        for (name, value) in map.iter().rev().filter(|(name, _)| name.starts_with("x-")) {
-            wire.message(message.extensions, |w| {
-                w.message(2, |w| any(w, value));
-                w.text(1, name);
-            });
-        }
-    }
-    for (name, number, form) in message.fields.iter().rev() {
+    for (name, number, form) in message.fields {
         if let Some(value) = map.get(*name) {
             field(wire, *number, value, form);
+        }
+    }
+    if message.extensions != 0 {
+        for (name, value) in map.iter().filter(|(name, _)| name.starts_with("x-")) {
+            wire.message(message.extensions, |w| {
+                w.text(1, name);
+                w.message(2, |w| any(w, value));
+            });
         }
     }
 }
 
 fn field(wire: &mut Wire, number: u16, value: &Value, form: &Form) {
-    let list = || value.as_array().into_iter().flatten().rev();
+    let list = || value.as_array().into_iter().flatten();
     match form {
         Text => wire.text(number, value.as_str().unwrap_or_default()),
         Texts => list().for_each(|item| wire.text(number, item.as_str().unwrap_or_default())),
@@ -326,7 +326,7 @@ fn field(wire: &mut Wire, number: u16, value: &Value, form: &Form) {
         One(shape) => one(wire, number, value, *shape),
         Many(shape) => list().for_each(|item| one(wire, number, item, *shape)),
         Map(inner, shape) => wire.message(number, |w| {
-            for (name, value) in value.as_object().into_iter().flatten().rev() {
+            for (name, value) in value.as_object().into_iter().flatten() {
                 named(w, *inner, name, value, *shape);
             }
         }),

@@ -2,12 +2,13 @@
 
 use super::{Call, unreadable};
 use crate::metrics::WatchGuard;
-use crate::negotiate::{Output, Shape};
+use crate::negotiate::{Format, Output, Shape};
 use crate::params::{ListOptions, revision};
 use crate::resources::Resource;
 use crate::response;
 use crate::selection::Selection;
 use crate::server::ApiServer;
+use api::codec::protobuf;
 use api::status::ApiError;
 use bytes::Bytes;
 use futures::stream::{self, Stream};
@@ -29,9 +30,10 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Frames that are ready are sent together up to this size.
 const BATCH: usize = 64 << 10;
 
-/// Which of an event's cached frames watchers of metadata share. Whole objects are copied from the stored bytes instead:
-/// a cached frame would keep each object of the history twice.
+/// Which of an event's cached frames watchers of metadata share, in JSON and in protobuf. Whole objects are copied from the
+/// stored bytes instead: a cached frame would keep each object of the history twice.
 const METADATA_FRAME: usize = 0;
+const METADATA_PROTOBUF_FRAME: usize = 1;
 /// How much of its buffer an idle watcher keeps.
 const KEPT_BUFFER: usize = 4 << 10;
 
@@ -160,7 +162,7 @@ impl WatchReply {
         let mut events = match &mut self.events {
             Ok(events) => events,
             Err(failure) => {
-                let frame = error_frame(failure);
+                let frame = error_frame(failure, self.output);
                 self.over = true;
                 return Some(frame);
             }
@@ -194,7 +196,7 @@ impl WatchReply {
                 Some(Err(error)) => {
                     self.over = true;
                     let failure = watch_error(events.progress(), error);
-                    return Some(error_frame(&failure));
+                    return Some(error_frame(&failure, self.output));
                 }
             }
             events = match &mut self.events {
@@ -256,7 +258,11 @@ impl WatchReply {
         };
         self.guard.sent.inc();
         if natural && self.output.shape == Shape::Metadata && self.resource.conversion.is_none() {
-            let frame = event.frames.frame(METADATA_FRAME, || {
+            let slot = match self.output.format {
+                Format::Protobuf => METADATA_PROTOBUF_FRAME,
+                _ => METADATA_FRAME,
+            };
+            let frame = event.frames.frame(slot, || {
                 let mut frame = Vec::new();
                 self.write_frame(&mut frame, kind, &value);
                 frame.into()
@@ -268,10 +274,15 @@ impl WatchReply {
     }
 
     fn write_frame(&mut self, out: &mut Vec<u8>, kind: &str, object: &[u8]) {
+        if self.output.format == Format::Protobuf {
+            return response::Objects::new(self.resource, self.output).write_event(out, kind, object);
+        }
         out.extend_from_slice(b"{\"type\":\"");
         out.extend_from_slice(kind.as_bytes());
         out.extend_from_slice(b"\",\"object\":");
-        let headers = !std::mem::replace(&mut self.headers_sent, true);
+        // Columns are described once; an object always says what it is.
+        let sent = std::mem::replace(&mut self.headers_sent, true);
+        let headers = !sent || self.output.shape != Shape::Table;
         response::write_object(out, self.resource, object, self.output, headers);
         out.extend_from_slice(b"}\n");
     }
@@ -283,22 +294,27 @@ impl WatchReply {
         }
         let (kind, api_version) = match self.output.shape {
             Shape::Object => (self.resource.kind.kind, self.resource.api_version.as_str()),
-            Shape::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1"),
-            Shape::Table => ("Table", "meta.k8s.io/v1"),
+            Shape::Metadata | Shape::MetadataList => ("PartialObjectMetadata", self.output.shape_version),
+            Shape::Table => ("Table", self.output.shape_version),
         };
         let mut object = json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata });
         if self.output.shape == Shape::Table {
             object["columnDefinitions"] = json!([]);
             object["rows"] = json!([]);
         }
-        frame_of("BOOKMARK", &object)
+        frame_of("BOOKMARK", &object, self.output)
     }
 }
 
-fn error_frame(failure: &ApiError) -> Bytes {
-    frame_of("ERROR", &failure.to_value())
+fn error_frame(failure: &ApiError, output: Output) -> Bytes {
+    frame_of("ERROR", &failure.to_value(), output)
 }
 
-fn frame_of(kind: &str, object: &api::Value) -> Bytes {
-    format!("{}\n", json!({ "type": kind, "object": object })).into()
+fn frame_of(kind: &str, object: &api::Value, output: Output) -> Bytes {
+    if output.format != Format::Protobuf {
+        return format!("{}\n", json!({ "type": kind, "object": object })).into();
+    }
+    let mut frame = Vec::new();
+    protobuf::write_event(&mut frame, kind, &protobuf::encode_any(object).unwrap_or_default());
+    frame.into()
 }

@@ -13,7 +13,7 @@ use crate::request::{Incoming, wanted};
 use crate::resources::Resource;
 use crate::response::Body;
 use crate::server::ApiServer;
-use crate::{decode, verbs};
+use crate::{decode, negotiate, verbs};
 use api::status::ApiError;
 use http::Response;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ pub async fn serve(
     if !subresource.verbs.contains(&verb) {
         return Err(ApiError::no_such_method());
     }
+    negotiate::routed(&incoming)?;
     let part = match subresource.name {
         "status" => Part::Status,
         "finalize" => Part::Finalize,

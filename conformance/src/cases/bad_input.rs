@@ -283,21 +283,13 @@ fn media_types(cx: &Context) -> Result<()> {
     let body = json!({"metadata": {"name": "m"}}).to_string();
     let answer = cx.raw(Method::POST, &path(cx, "configmaps"), &[("content-type", "text/plain")], body.clone())?;
     let sentence = "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf";
-    answer.refused(415, "UnsupportedMediaType", &[sentence]).or_else(|error| {
-        // Without protobuf the list is shorter.
-        answer
-            .refused(415, "UnsupportedMediaType", &["accepted media types include: application/json, application/yaml"])
-            .map_err(|_| error)
-    })?;
+    answer.refused(415, "UnsupportedMediaType", &[sentence])?;
     let accepted = cx.raw(Method::GET, &path(cx, "configmaps"), &[("accept", "text/html")], "")?;
-    accepted.refused(
-        406,
-        "NotAcceptable",
-        &["only the following media types are accepted: application/json, application/yaml"],
-    )?;
+    let sentence = "Available representations: application/json, application/yaml, application/vnd.kubernetes.protobuf";
+    accepted.refused(406, "NotAcceptable", &[sentence])?;
     for (accept, kind) in [
         ("*/*", "application/json"),
-        ("application/*", "application/json"),
+        ("application/vnd.kubernetes.protobuf, application/yaml;q=0.5", "application/vnd.kubernetes.protobuf"),
         ("application/yaml", "application/yaml"),
         ("text/html, application/json;q=0.5", "application/json"),
         ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", "application/json"),
@@ -326,11 +318,7 @@ fn bad_patches(cx: &Context) -> Result<()> {
         cx.raw(Method::PATCH, &path(cx, "configmaps/p"), &[("content-type", kind)], body.to_owned())
     };
     let wrong = patch("application/json", "{}")?;
-    wrong.refused(
-        415,
-        "UnsupportedMediaType",
-        &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"],
-    )?;
+    wrong.refused(415, "UnsupportedMediaType", &["415: Unsupported Media Type"])?;
     for body in ["{", "[]", "7", "\"x\""] {
         let answer = patch("application/merge-patch+json", body)?;
         ensure!([400, 422].contains(&answer.status), "merge {body}: {} {}", answer.status, answer.text);

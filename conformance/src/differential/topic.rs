@@ -76,7 +76,7 @@ pub struct Change {
     remove: Vec<Path>,
     #[serde(default)]
     pub query: String,
-    /// `json` or `yaml`.
+    /// `json`, `yaml` or `protobuf`; the answer is wanted in JSON all the same.
     #[serde(default)]
     format: String,
     /// Compare `managedFields` too.
@@ -213,7 +213,11 @@ impl Change {
         match self.format.as_str() {
             "" | "json" => Ok(("application/json", body.to_string().into_bytes())),
             "yaml" => Ok(("application/yaml", serde_saphyr::to_string(body)?.into_bytes())),
-            other => bail!("{other:?} is no format; there are json and yaml"),
+            "protobuf" => {
+                let bytes = api::codec::protobuf::encode_any(body).context("there is no protobuf of this kind")?;
+                Ok(("application/vnd.kubernetes.protobuf", bytes))
+            }
+            other => bail!("{other:?} is no format; there are json, yaml and protobuf"),
         }
     }
 }

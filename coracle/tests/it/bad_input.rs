@@ -171,12 +171,16 @@ fn media_types_that_are_not_spoken_are_415_and_406() {
         for media_type in ["application/json", "application/patch+json", ""] {
             let one = format!("{all}/a");
             let refused = space.client.send(Method::PATCH, &one, &[("content-type", media_type)], "{}").await;
-            refused.fails_with(415, "application/strategic-merge-patch+json");
+            refused.fails(415, "UnsupportedMediaType", "415: Unsupported Media Type");
         }
         for accept in ["text/html", "application/xml", "application/json;as=Table;v=v7;g=meta.k8s.io"] {
             let refused = space.client.get_as(&all, accept).await;
             assert_eq!(refused.is(406)["reason"], "NotAcceptable");
         }
+        let message = "406: Not Acceptable\n\nAvailable representations: \
+                       application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        let refused = space.client.get_as(&format!("{all}/a"), "application/*").await;
+        assert_eq!(refused.fails(406, "NotAcceptable", message)["details"], json!({}));
         let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
         space.client.get_as(&all, browser).await.is(200);
     });

@@ -75,6 +75,7 @@ impl Client {
             code: parts.status.as_u16(),
             headers: parts.headers,
             text: String::from_utf8_lossy(&bytes).into_owned(),
+            bytes: bytes.into(),
         }
     }
 
@@ -192,9 +193,14 @@ pub struct Answer {
     pub code: u16,
     pub headers: HeaderMap,
     pub text: String,
+    pub bytes: Vec<u8>,
 }
 
 impl Answer {
+    pub fn media_type(&self) -> &str {
+        self.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{}: {error}: {}", self.what, self.text))
     }
@@ -262,6 +268,22 @@ impl Watch {
             }
         }
         self.events.pop_front()
+    }
+
+    /// The next event of a watch in protobuf, with the length before it.
+    pub async fn next_frame(&mut self) -> Vec<u8> {
+        loop {
+            if let Some((length, rest)) = self.partial.split_first_chunk()
+                && let length = u32::from_be_bytes(*length) as usize
+                && rest.len() >= length
+            {
+                return self.partial.drain(..4 + length).collect();
+            }
+            let frame = tokio::time::timeout(DEADLINE, self.body.frame()).await;
+            let frame =
+                frame.unwrap_or_else(|_| panic!("{}: no event", self.what)).expect("an event").expect("a frame");
+            self.partial.extend_from_slice(&frame.into_data().expect("data"));
+        }
     }
 
     pub async fn next(&mut self) -> Value {

@@ -10,6 +10,7 @@ mod client;
 mod lists;
 mod objects;
 mod openapi;
+mod protobuf;
 mod restart;
 mod services;
 mod watches;

@@ -2,6 +2,7 @@
 
 use crate::client::{Watch, name, version};
 use crate::{Space, bare, config_map, lists, pod};
+use api::codec::protobuf::{encode_any, write_event};
 use serde_json::{Value, json};
 
 fn labelled(name: &str, tier: &str) -> Value {
@@ -208,6 +209,11 @@ fn a_history_that_is_gone_is_an_error_event() {
             status["message"].as_str().is_some_and(|m| m.starts_with(&format!("too old resource version: {old} (")))
         );
         assert_eq!(watch.next_or_end().await, None);
+        let protobuf = "application/vnd.kubernetes.protobuf";
+        let mut watch = space.client.watch_as(&all, &format!("resourceVersion={old}"), protobuf).await;
+        let mut expected = Vec::new();
+        write_event(&mut expected, "ERROR", &encode_any(status).unwrap());
+        assert_eq!(watch.next_frame().await, expected);
     });
 }
 

@@ -8,9 +8,11 @@
 //!   0 replicas                            written even when zero
 //!   schedulingGroup tag=45 listType=map listMapKey=name patchStrategy=merge default="x"
 //!   stream type=s tag=10 description=To the end of the line.     a field that neither crate has
+//! api.core.v1.Other new=v1/Other          a type that the crates do not have; `new` alone where it is no kind
+//!   spec type=@api.core.v1.OtherSpec tag=1
 //! ```
 
-use super::{Field, Types};
+use super::{Field, Type, Types};
 use anyhow::{Context, Result, bail};
 
 pub fn apply(text: &str, types: &mut Types) -> Result<()> {
@@ -22,12 +24,17 @@ pub fn apply(text: &str, types: &mut Types) -> Result<()> {
         }
         let Some(rest) = line.strip_prefix("  ") else {
             let (name, flag) = line.split_once(' ').unwrap_or((line, ""));
+            if flag == "new" || flag.starts_with("new=") {
+                let kind = flag.strip_prefix("new=").map(str::to_owned);
+                types.insert(name.to_owned(), Type { gvk: kind, ..Type::default() });
+            }
             let ty = types.get_mut(name).with_context(at)?;
             match flag {
                 "" => {}
                 "structType=atomic" => ty.atomic = true,
                 _ if flag.starts_with("union=") => ty.union = flag.strip_prefix("union=").map(str::to_owned),
                 _ if flag.starts_with("description=") => ty.description = flag["description=".len()..].to_owned(),
+                _ if flag.starts_with("new") => {}
                 _ => bail!(at()),
             }
             current = Some(ty);

@@ -1,10 +1,12 @@
 //! From protobuf to the tree that [`crate::codec::json`] makes of the same object.
 
 use super::MAGIC;
+use super::envelope::of_kind;
 use super::layout::{Message, Slot, Slots};
 use super::wire::{FIXED64, Key, LENGTH, Reader, Result, VARINT, wrong};
 use crate::codec::visit::is_omitted;
 use crate::codec::{DecodeError, Decoded, MAX_DEPTH};
+use crate::field::quote;
 use crate::quantity::Quantity;
 use crate::schema::{Field, FieldType, Type, TypeRef};
 use crate::time::{self, SignedDuration, Timestamp};
@@ -33,6 +35,42 @@ pub fn decode(bytes: &[u8], ty: TypeRef<'_>) -> Result<Decoded> {
     }
     read_message(Reader::new(unknown.raw), message.ty, message.slots, &mut object, deeper(MAX_DEPTH)?)?;
     Ok(Decoded { value: Value::Object(object), problems: Vec::new() })
+}
+
+/// As [`decode`], of the type that the body says it is.
+pub fn decode_any(bytes: &[u8]) -> Result<Value> {
+    let (api_version, kind) = envelope(bytes)?;
+    match of_kind(&api_version, &kind) {
+        Some(ty) => decode(bytes, ty).map(|decoded| decoded.value),
+        None => wrong(format!("no kind {} is registered for version {}", quote(&kind), quote(&api_version))),
+    }
+}
+
+/// The events of a watch that are whole: each one's type and its object in an envelope.
+pub fn events(mut bytes: &[u8]) -> Result<Vec<(String, &[u8])>> {
+    let mut events = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk()
+        && let Some((frame, rest)) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)
+    {
+        bytes = rest;
+        let (mut event, mut object) = (String::new(), &frame[..0]);
+        each(frame, "WatchEvent", |key, reader| {
+            match key.tag {
+                1 => event = text(field_bytes(reader, key, "type")?),
+                2 => each(field_bytes(reader, key, "object")?, "RawExtension", |key, reader| {
+                    match key.tag {
+                        1 => object = field_bytes(reader, key, "raw")?,
+                        _ => reader.skip(key.wire)?,
+                    }
+                    Ok(())
+                })?,
+                _ => reader.skip(key.wire)?,
+            }
+            Ok(())
+        })?;
+        events.push((event, object));
+    }
+    Ok(events)
 }
 
 /// The `apiVersion` and `kind` that a body says it is; empty where it does not say.

@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 pub(super) struct Message {
     pub ty: &'static Type,
     pub slots: &'static Slots,
+    /// The places of the type's fields in the order of numbers, inner messages' fields where they stand.
+    pub ranks: &'static [u16],
 }
 
 /// The fields of a message, sorted by number.
@@ -38,6 +40,18 @@ impl Slots {
         slots
     }
 
+    fn rank(&self, next: &mut u16, ranks: &mut [u16]) {
+        for (_, slot) in &self.0 {
+            match slot {
+                Slot::Inline(inner) => inner.rank(next, ranks),
+                Slot::Field(at) => {
+                    ranks[usize::from(*at)] = *next;
+                    *next += 1;
+                }
+            }
+        }
+    }
+
     fn add(&mut self, outer: &[u8], field: &Field, at: u16) {
         let (tag, rest) = match outer {
             [tag, rest @ ..] if *tag > 0 => (u16::from(*tag), Some(rest)),
@@ -63,8 +77,14 @@ impl Message {
 
     /// The built-in type at its place.
     pub fn at(id: TypeId) -> Message {
-        static SLOTS: OnceLock<Vec<Slots>> = OnceLock::new();
-        let slots = SLOTS.get_or_init(|| Schema::builtin().types().map(|ty| Slots::of(ty.ty)).collect());
-        Message { ty: Schema::builtin().at(id).ty, slots: &slots[id as usize] }
+        static LAYOUTS: OnceLock<Vec<(Slots, Box<[u16]>)>> = OnceLock::new();
+        let layout = |ty: TypeRef<'_>| {
+            let (slots, mut ranks) = (Slots::of(ty.ty), vec![0; ty.ty.fields.len()]);
+            slots.rank(&mut 0, &mut ranks);
+            (slots, ranks.into_boxed_slice())
+        };
+        let layouts = LAYOUTS.get_or_init(|| Schema::builtin().types().map(layout).collect());
+        let (slots, ranks) = &layouts[id as usize];
+        Message { ty: Schema::builtin().at(id).ty, slots, ranks }
     }
 }

@@ -122,33 +122,22 @@ impl Key {
     }
 }
 
-/// Writes a message from its end to its beginning, as a length is known once what it counts is written.
+/// Writes messages front to back. What has a length is written first and then moved behind it.
 #[derive(Default)]
 pub struct Writer {
-    /// The bytes, last first.
-    out: Vec<u8>,
+    pub out: Vec<u8>,
 }
 
+/// The longest key and length.
+const MAX_HEADER: usize = 3 + 10;
+
 impl Writer {
-    pub fn finish(mut self) -> Vec<u8> {
-        self.out.reverse();
-        self.out
-    }
-
-    pub fn bytes(&mut self, bytes: &[u8]) {
-        let from = self.out.len();
-        self.out.extend_from_slice(bytes);
-        self.out[from..].reverse();
-    }
-
-    fn number(&mut self, mut value: u64) {
-        let from = self.out.len();
+    pub fn number(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.out.push(value as u8 | 0x80);
             value >>= 7;
         }
         self.out.push(value as u8);
-        self.out[from..].reverse();
     }
 
     fn key(&mut self, tag: u16, wire: u8) {
@@ -156,25 +145,40 @@ impl Writer {
     }
 
     pub fn varint(&mut self, tag: u16, value: u64) {
-        self.number(value);
         self.key(tag, VARINT);
+        self.number(value);
     }
 
     pub fn fixed64(&mut self, tag: u16, value: [u8; 8]) {
-        self.bytes(&value);
         self.key(tag, FIXED64);
+        self.out.extend_from_slice(&value);
+    }
+
+    /// The key and the length of `length` bytes that come next.
+    pub fn header(&mut self, tag: u16, length: usize) {
+        self.key(tag, LENGTH);
+        self.number(length as u64);
     }
 
     /// A string or bytes.
     pub fn text(&mut self, tag: u16, text: impl AsRef<[u8]>) {
-        self.message(tag, |w| w.bytes(text.as_ref()));
+        self.header(tag, text.as_ref().len());
+        self.out.extend_from_slice(text.as_ref());
     }
 
-    /// What `write` writes, with its length before it.
+    /// What `write` writes, with its key and length before it.
     pub fn message(&mut self, tag: u16, write: impl FnOnce(&mut Writer)) {
         let from = self.out.len();
         write(self);
-        self.number((self.out.len() - from) as u64);
-        self.key(tag, LENGTH);
+        self.close(tag, from);
+    }
+
+    /// Puts the key and the length of what was written since `from` before it.
+    pub fn close(&mut self, tag: u16, from: usize) {
+        let end = self.out.len();
+        self.out.reserve(MAX_HEADER);
+        self.header(tag, end - from);
+        let header = self.out.len() - end;
+        self.out[from..].rotate_right(header);
     }
 }
