@@ -246,16 +246,19 @@ fn validate_extended_claim(claim: &Value, spec: &Value, path: &Path, errors: &mu
 /// Addresses, of which those that were there before need not be valid.
 fn validate_ips(status: &Value, old: &Value, key: &str, path: &Path, errors: &mut Errors) {
     let ips = list(status, key);
-    let mut parsed = Vec::new();
-    for (i, ip) in ips.iter().enumerate() {
-        let ip = text(ip, "ip");
-        if list(old, key).iter().any(|old| text(old, "ip") == ip) {
-            parsed.extend(names::sloppy_ip(ip));
-        } else {
-            parsed.extend(validate_ip(errors, &path.index(i), ip));
+    for (i, ip) in ips.iter().map(|ip| text(ip, "ip")).enumerate() {
+        if !list(old, key).iter().any(|old| text(old, "ip") == ip) {
+            validate_ip(errors, &path.index(i), ip);
         }
     }
-    let dual = parsed.iter().any(IpAddr::is_ipv4) && parsed.iter().any(IpAddr::is_ipv6);
+    let parsed: Vec<IpAddr> = ips.iter().map_while(|ip| names::sloppy_ip(text(ip, "ip"))).collect();
+    if ips.len() > 1
+        && let Some(ip) = ips.get(parsed.len())
+    {
+        let (i, ip) = (parsed.len(), text(ip, "ip"));
+        errors.internal(path, format!("failed to check for dual stack with error:invalid IP[{i}]: {ip}"));
+    }
+    let dual = parsed.len() == ips.len() && parsed.iter().any(IpAddr::is_ipv4) && parsed.iter().any(IpAddr::is_ipv6);
     if ips.len() > 2 || (ips.len() == 2 && !dual) {
         let detail = "may specify no more than one IP for each IP family";
         errors.invalid_printed(path, compact_list("PodIP", ips), detail);
@@ -292,9 +295,8 @@ fn validate_containers(status: &Value, spec: &Value, key: &str, containers: &str
         }
         let path = path.at("allocatedResourcesStatus");
         if containers != "ephemeralContainers" {
-            if let Some(container) = specs.get(text(status, "name")) {
-                validate_allocated(list(status, "allocatedResourcesStatus"), container, &path, errors);
-            }
+            let container = specs.get(text(status, "name")).copied();
+            validate_allocated(list(status, "allocatedResourcesStatus"), container, &path, errors);
         } else if !list(status, "allocatedResourcesStatus").is_empty() {
             errors.forbidden(path, "must not be specified in container status");
         }
@@ -302,8 +304,9 @@ fn validate_containers(status: &Value, spec: &Value, key: &str, containers: &str
 }
 
 /// The health of devices that a container has (KEP-4680).
-fn validate_allocated(allocated: &[Value], container: &Value, path: &Path, errors: &mut Errors) {
-    let resources = child(container, "resources");
+/// What they are for is looked at only where the pod has the container.
+fn validate_allocated(allocated: &[Value], container: Option<&Value>, path: &Path, errors: &mut Errors) {
+    let resources = container.and_then(|container| child(container, "resources"));
     let claims: HashSet<String> = resources
         .map(|resources| list(resources, "claims"))
         .unwrap_or_default()
@@ -324,7 +327,7 @@ fn validate_allocated(allocated: &[Value], container: &Value, path: &Path, error
             let known = requests.is_some_and(|requests| requests.get(name).is_some());
             (known, "must match one of the container's resource requests")
         };
-        if !known {
+        if !known && container.is_some() {
             errors.invalid(path.at("name"), name, detail);
         }
         let mut seen = HashSet::new();
