@@ -123,17 +123,22 @@ pub fn write_object(out: &mut Vec<u8>, resource: &Resource, stored: &[u8], outpu
 }
 
 fn shaped(resource: &Resource, object: Value, output: Output, headers: bool) -> Value {
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let printed = match kind {
+        "Scale" => ("autoscaling", "Scale"),
+        _ => (resource.kind.group, resource.kind.kind),
+    };
     match output.shape {
         Shape::Object => object,
-        // A `Status` or a subresource's own kind is not the resource's to print.
-        _ if object.get("kind").and_then(Value::as_str) != Some(resource.kind.kind) => object,
+        // A `Status` or another subresource's own kind is not the resource's to print.
+        _ if kind != printed.1 => object,
         Shape::Metadata => json!({
             "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
             "metadata": object.get("metadata").cloned().unwrap_or_default(),
         }),
         Shape::Table => {
             let metadata = json!({ "resourceVersion": document::resource_version(&object) });
-            table::table(resource.kind, [object], metadata, &table_options(output, headers))
+            table::table(printed, [object], metadata, &table_options(output, headers))
         }
     }
 }
@@ -177,7 +182,9 @@ pub fn list(reply: ListReply, output: Output) -> Response<Body> {
     }
     let objects: Vec<Value> = reply.entries.iter().filter_map(|entry| resource.read(&entry.value).ok()).collect();
     let whole = match output.shape {
-        Shape::Table => table::table(resource.kind, objects, metadata, &table_options(output, true)),
+        Shape::Table => {
+            table::table((resource.kind.group, resource.kind.kind), objects, metadata, &table_options(output, true))
+        }
         _ => {
             let items = objects.into_iter().map(|object| shaped(resource, object, output, false));
             json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items.collect::<Vec<_>>() })
