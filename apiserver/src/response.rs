@@ -156,6 +156,11 @@ pub fn write_object(out: &mut Vec<u8>, resource: &Resource, stored: &[u8], outpu
 }
 
 fn shaped(resource: &Resource, object: Value, output: Output, headers: bool) -> Value {
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let printed = match kind {
+        "Scale" => ("autoscaling", "Scale"),
+        _ => (resource.kind.group, resource.kind.kind),
+    };
     match output.shape {
         Shape::Object if headers => object,
         Shape::Object => {
@@ -165,11 +170,12 @@ fn shaped(resource: &Resource, object: Value, output: Output, headers: bool) -> 
             }
             object
         }
-        _ if !is_of(&object, resource) => object,
+        // A `Status` or another subresource's own kind is not the resource's to print.
+        _ if kind != printed.1 => object,
         Shape::Metadata | Shape::MetadataList => table::partial_metadata(object, output.shape_version),
         Shape::Table => {
             let metadata = json!({ "resourceVersion": document::resource_version(&object) });
-            table::table(resource.kind, [object], metadata, &table_options(output, headers))
+            table::table(printed, [object], metadata, &table_options(output, headers))
         }
     }
 }
@@ -219,7 +225,9 @@ pub fn list(reply: ListReply, output: Output) -> Response<Body> {
     }
     let objects: Vec<Value> = reply.entries.iter().filter_map(|entry| resource.read(&entry.value).ok()).collect();
     let whole = match output.shape {
-        Shape::Table => table::table(resource.kind, objects, metadata, &table_options(output, true)),
+        Shape::Table => {
+            table::table((resource.kind.group, resource.kind.kind), objects, metadata, &table_options(output, true))
+        }
         _ => {
             let items = objects.into_iter().map(|object| shaped(resource, object, output, false));
             json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items.collect::<Vec<_>>() })

@@ -1,7 +1,6 @@
 //! `meta.k8s.io` Tables: what a client asks for with `as=Table`, as kubectl does.
 
 use crate::columns::{self, Column, Printer};
-use api::kinds::Kind;
 use api::{Map, Value, document};
 use jiff::Timestamp;
 use serde_json::json;
@@ -42,12 +41,17 @@ pub struct Options<'a> {
     pub now: Timestamp,
 }
 
-/// The table of some objects of a kind. `list_meta` is the list's metadata, or for a single object (a GET, a watch
+/// The table of some objects of a group and kind. `list_meta` is the list's metadata, or for a single object (a GET, a watch
 /// event) an object with its resource version.
-pub fn table(kind: &Kind, objects: impl IntoIterator<Item = Value>, list_meta: Value, options: &Options) -> Value {
-    let printer = columns::printer_of(kind.group, kind.kind);
+pub fn table(
+    (group, kind): (&str, &str),
+    objects: impl IntoIterator<Item = Value>,
+    list_meta: Value,
+    options: &Options,
+) -> Value {
+    let printer = columns::printer_of(group, kind);
     let mut objects: Vec<Value> = objects.into_iter().collect();
-    if kind.kind == "FlowSchema" {
+    if kind == "FlowSchema" {
         // In the order in which they match.
         let precedence = |o: &Value| (document::get_i64(o, "spec.matchingPrecedence"), document::name(o).to_owned());
         objects.sort_by_cached_key(precedence);
@@ -78,7 +82,9 @@ pub fn assemble_row(cells: Vec<Value>, conditions: Option<Value>, object: Value,
     row.insert("cells".to_owned(), Value::Array(cells));
     row.extend(conditions.map(|c| ("conditions".to_owned(), c)));
     match options.include {
-        IncludeObject::None => {}
+        IncludeObject::None => {
+            row.insert("object".to_owned(), Value::Null);
+        }
         IncludeObject::Metadata => {
             row.insert("object".to_owned(), partial_metadata(object, options.api_version));
         }
@@ -120,7 +126,6 @@ mod tests {
 
     #[test]
     fn a_row_carries_metadata_and_completion() {
-        let kind = api::kinds::find_kind("", "v1", "Pod").unwrap();
         let pod = json!({"kind": "Pod", "metadata": {"name": "a"}, "spec": {}, "status": {"phase": "Succeeded"}});
         let mut options = Options {
             api_version: "meta.k8s.io/v1",
@@ -128,7 +133,7 @@ mod tests {
             no_headers: false,
             now: Timestamp::UNIX_EPOCH,
         };
-        let got = table(kind, [pod.clone()], json!({"resourceVersion": "7"}), &options);
+        let got = table(("", "Pod"), [pod.clone()], json!({"resourceVersion": "7"}), &options);
         assert_eq!(got["columnDefinitions"][0]["format"], "name");
         assert_eq!(got["rows"][0]["conditions"][0]["reason"], "Succeeded");
         assert_eq!(
@@ -137,7 +142,7 @@ mod tests {
         );
         options.include = IncludeObject::None;
         options.no_headers = true;
-        let got = table(kind, [pod], json!({}), &options);
-        assert!(got["columnDefinitions"].is_null() && got["rows"][0].get("object").is_none());
+        let got = table(("", "Pod"), [pod], json!({}), &options);
+        assert!(got["columnDefinitions"].is_null() && got["rows"][0]["object"].is_null());
     }
 }

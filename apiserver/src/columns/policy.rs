@@ -69,12 +69,28 @@ pub fn admission_policy_binding(object: &Value, now: Timestamp) -> Vec<Value> {
     let param = if !name.is_empty() {
         // Whether the parameter is cluster-scoped cannot be told from here.
         format!("{}/{name}", or(text_or(object, "spec.paramRef.namespace", ""), "*"))
-    } else if get(object, "spec.paramRef.selector").is_some_and(Value::is_object) {
-        selector(object, "spec.paramRef.selector").unwrap_or_default()
     } else {
-        "<unset>".to_owned()
+        let selector = get(object, "spec.paramRef.selector").filter(|selector| selector.is_object());
+        selector.map_or_else(|| "<unset>".to_owned(), go_selector)
     };
     row![document::name(object), get_str(object, "spec.policyName"), param, age(object, now)]
+}
+
+/// A label selector as Go's generated `String` methods write it.
+fn go_selector(selector: &Value) -> String {
+    let mut labels: Vec<_> = get_map(selector, "matchLabels").into_iter().flatten().collect();
+    labels.sort_unstable_by_key(|(key, _)| *key);
+    let label = |(key, value): (&String, &Value)| format!("{key}: {},", value.as_str().unwrap_or_default());
+    let labels: String = labels.into_iter().map(label).collect();
+    let expression = |expression: &Value| {
+        let values: Vec<&str> = get_list(expression, "values").iter().filter_map(Value::as_str).collect();
+        let (key, operator) = (get_str(expression, "key"), get_str(expression, "operator"));
+        format!("LabelSelectorRequirement{{Key:{key},Operator:{operator},Values:[{}],}},", values.join(" "))
+    };
+    let expressions: String = get_list(selector, "matchExpressions").iter().map(expression).collect();
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
+    )
 }
 
 pub fn api_service(object: &Value, now: Timestamp) -> Vec<Value> {

@@ -26,6 +26,39 @@ fn every_kind_has_a_cell_for_each_column() {
     }
 }
 
+/// The kinds of which upstream, too, prints only the name and the time of creation.
+const CREATED_AT: [(&str, &str); 5] = [
+    ("", "LimitRange"),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"),
+    ("rbac.authorization.k8s.io", "ClusterRole"),
+    ("rbac.authorization.k8s.io", "Role"),
+    ("storage.k8s.io", "CSIStorageCapacity"),
+];
+
+#[test]
+fn every_kind_has_columns_of_its_own_or_is_known_to_have_none() {
+    for kind in api::kinds::KINDS.iter().filter(|k| k.has_verb("list")) {
+        let has_own = printer_of(kind.group, kind.kind).kind == kind.kind;
+        let has_none = CREATED_AT.contains(&(kind.group, kind.kind));
+        assert!(has_own != has_none, "{} {}", kind.group, kind.kind);
+    }
+}
+
+#[test]
+fn a_bindings_selector_is_printed_as_go_prints_it() {
+    let binding = json!({
+        "metadata": {"name": "b"},
+        "spec": {"policyName": "p", "paramRef": {"selector": {
+            "matchLabels": {"z": "1", "a": "b"},
+            "matchExpressions": [{"key": "k", "operator": "In", "values": ["y", "x"]}],
+        }}},
+    });
+    assert_eq!(
+        row("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", binding),
+        "b | p | &LabelSelector{MatchLabels:map[string]string{a: b,z: 1,},MatchExpressions:[]LabelSelectorRequirement{LabelSelectorRequirement{Key:k,Operator:In,Values:[y x],},},} | 5m"
+    );
+}
+
 #[test]
 fn durations_have_two_figures() {
     let cases = [

@@ -31,7 +31,7 @@ fn a_document_whose_hash_is_right_may_be_kept_for_good() {
 #[test]
 fn documents_come_in_protobuf_and_compressed() {
     run(async {
-        let space = Space::bare("openapi").await;
+        let space = Space::bare("openapi-forms").await;
         let protobuf = space.client.get_as("/openapi/v3/version", PROTOBUF).await;
         assert_eq!(protobuf.headers["content-type"], "application/com.github.proto-openapi.spec.v3.v1.0+protobuf");
         let json = space.client.get("/openapi/v3/version").await;
