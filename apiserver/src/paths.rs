@@ -26,7 +26,9 @@ pub fn serve(server: &ApiServer, incoming: &Incoming) -> Result<Response<Body>, 
         ["metrics"] => Ok(response::bytes(200, crate::metrics::CONTENT_TYPE, server.metrics.render(&*server.store))),
         ["version"] | ["version", ""] => Ok(response::value(200, &discovery::version(), JSON)),
         ["openapi", rest @ ..] => openapi(rest),
-        ["api" | "apis", ..] => Ok(discovery::serve(incoming).unwrap_or_else(not_found)),
+        ["api", ..] => discovery::serve(incoming).ok_or_else(ApiError::no_such_resource),
+        ["apis", group, ..] if is_group(group) => discovery::serve(incoming).ok_or_else(ApiError::no_such_resource),
+        ["apis", ..] => Ok(discovery::serve(incoming).unwrap_or_else(not_found)),
         _ if path == JWKS_PATH => {
             Ok(response::bytes(200, "application/jwk-set+json", server.pki.service_accounts().jwks()))
         }
@@ -49,9 +51,13 @@ fn is_read_only(parts: &[&str]) -> bool {
     }
 }
 
-/// Whether anything is served in this group and version.
-pub fn is_served(group: &str, version: &str) -> bool {
+fn is_served(group: &str, version: &str) -> bool {
     KINDS.iter().any(|kind| kind.group == group && kind.version == version)
+}
+
+/// Whether anything is served in this group.
+pub fn is_group(group: &str) -> bool {
+    KINDS.iter().any(|kind| kind.group == group)
 }
 
 /// The answer where there is nothing at all: a page, as of any web server.
