@@ -131,7 +131,7 @@ pub fn revision(text: &str) -> Result<Revision, Errors> {
     }
 }
 
-/// A whole number in the query; an empty one is none.
+/// A whole number in the query.
 fn integer(query: &Query, key: &str) -> Result<Option<i64>, ApiError> {
     let Some(text) = query.get(key) else { return Ok(None) };
     text.parse()

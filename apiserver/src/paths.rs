@@ -29,7 +29,11 @@ pub fn serve(server: &ApiServer, incoming: &Incoming) -> Result<Response<Body>, 
             Ok(response::value(200, &discovery::version(), JSON))
         }
         ["openapi", rest @ ..] => openapi::serve(incoming, rest),
-        ["api" | "apis", ..] => discovery::serve(incoming).unwrap_or_else(|| Ok(not_found())),
+        ["api", ..] => discovery::serve(incoming).unwrap_or_else(|| Err(ApiError::no_such_resource())),
+        ["apis", group, ..] if is_group(group) => {
+            discovery::serve(incoming).unwrap_or_else(|| Err(ApiError::no_such_resource()))
+        }
+        ["apis", ..] => discovery::serve(incoming).unwrap_or_else(|| Ok(not_found())),
         _ if path == JWKS_PATH => {
             Ok(response::bytes(200, "application/jwk-set+json", server.pki.service_accounts().jwks()))
         }
@@ -52,9 +56,13 @@ fn is_read_only(parts: &[&str]) -> bool {
     }
 }
 
-/// Whether anything is served in this group and version.
-pub fn is_served(group: &str, version: &str) -> bool {
+fn is_served(group: &str, version: &str) -> bool {
     KINDS.iter().any(|kind| kind.group == group && kind.version == version)
+}
+
+/// Whether anything is served in this group.
+pub fn is_group(group: &str) -> bool {
+    KINDS.iter().any(|kind| kind.group == group)
 }
 
 /// The answer where there is nothing at all: a page, as of any web server.

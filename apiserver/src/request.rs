@@ -166,7 +166,7 @@ where
         }
         let route = &incoming.route;
         let Some(resource) = resources::find(&route.group, &route.version, &route.resource) else {
-            return match paths::is_served(&route.group, &route.version) {
+            return match paths::is_group(&route.group) {
                 true => Err(ApiError::no_such_resource()),
                 false => Ok(paths::not_found()),
             };

@@ -229,11 +229,21 @@ pub fn list(reply: ListReply, output: Output) -> Response<Body> {
             table::table((resource.kind.group, resource.kind.kind), objects, metadata, &table_options(output, true))
         }
         _ => {
-            let items = objects.into_iter().map(|object| shaped(resource, object, output, false));
+            let items = objects.into_iter().map(|object| listed(shaped(resource, object, output, false), output));
             json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items.collect::<Vec<_>>() })
         }
     };
     value(200, &whole, output)
+}
+
+/// An object as an item of a list: those of a list of the kind itself do not say what they are.
+fn listed(mut object: Value, output: Output) -> Value {
+    if output.shape == Shape::Object {
+        let map = document::as_map(&mut object);
+        map.remove("kind");
+        map.remove("apiVersion");
+    }
+    object
 }
 
 /// Streams a list's items. What is answered as it is stored is copied, without the `kind` and `apiVersion` after each
