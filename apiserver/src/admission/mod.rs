@@ -4,6 +4,7 @@
 mod certificates;
 mod claim_resize;
 mod default_tolerations;
+mod device_admin;
 mod namespace_lifecycle;
 mod pod_resize;
 pub mod pod_topology_labels;
@@ -52,6 +53,7 @@ static PLUGINS: &[Plugin] = &[
     Plugin { name: "CertificateSubjectRestriction", validate: certificates::subject, ..PASS },
     Plugin { name: "PodTopologyLabels", mutate: pod_topology_labels::mutate, ..PASS },
     Plugin { name: "PodResizeValidator", validate: pod_resize::validate, ..PASS },
+    Plugin { name: "DeviceAdminAccess", validate: device_admin::validate, ..PASS },
     Plugin { name: "RBACEscalation", validate: rbac::validate, ..PASS },
 ];
 

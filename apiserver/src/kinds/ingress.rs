@@ -1,10 +1,10 @@
 //! Ingress and IngressClass.
 
-use super::Rules;
 use super::ip::validate_ip;
 use super::path::{
     Path, child, descend, has, immutable, in_range, int, invalid_each, list, one_of, opt_text, shown, text, texts,
 };
+use super::{MetadataChecks, Rules};
 use api::field::Errors;
 use api::{Value, document, names};
 use std::net::IpAddr;
@@ -26,34 +26,11 @@ impl Rules for Ingress {
         }
     }
 
-    fn validate(&self, ingress: &Value, errors: &mut Errors) {
+    fn check(&self, ingress: &Value, old: Option<&Value>, errors: &mut Errors) {
         let spec = child(ingress, "spec").unwrap_or(&Value::Null);
-        let rules = list(spec, "rules");
-        if rules.is_empty() && !has(spec, "defaultBackend") {
-            const WHY: &str = "either `defaultBackend` or `rules` must be specified";
-            errors.invalid(SPEC, shown(child(spec, "rules")), WHY);
-        }
-        if let Some(backend) = child(spec, "defaultBackend") {
-            validate_backend(backend, &SPEC.at("defaultBackend"), errors);
-        }
-        let path = SPEC.at("rules");
-        for (i, rule) in rules.iter().enumerate() {
-            validate_rule(rule, &path.index(i), errors);
-        }
-        let path = SPEC.at("tls");
-        for (i, tls) in list(spec, "tls").iter().enumerate() {
-            let path = path.index(i);
-            let hosts = path.at("hosts");
-            for (i, host) in texts(tls, "hosts").enumerate() {
-                validate_host(host, &hosts.index(i), errors);
-            }
-            let secret = text(tls, "secretName");
-            if !secret.is_empty() {
-                invalid_each(errors, &path.at("secretName"), secret, names::dns1123_subdomain(secret));
-            }
-        }
-        if let Some(class) = opt_text(spec, "ingressClassName") {
-            invalid_each(errors, &SPEC.at("ingressClassName"), class, names::dns1123_subdomain(class));
+        validate_spec(spec, Leniency::of(old), errors);
+        if old.is_none() {
+            self.validate_create(ingress, errors);
         }
     }
 
@@ -86,6 +63,67 @@ impl Rules for Ingress {
     fn has_generation(&self) -> bool {
         true
     }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::AGAIN
+    }
+}
+
+/// What the ingress that is replaced had wrong, and so may stay wrong.
+#[derive(Clone, Copy, Default)]
+struct Leniency {
+    secret_names: bool,
+    wildcard_rules: bool,
+}
+
+impl Leniency {
+    fn of(old: Option<&Value>) -> Leniency {
+        let spec = old.and_then(|old| child(old, "spec")).unwrap_or(&Value::Null);
+        let bad_name = |tls| !text(tls, "secretName").is_empty() && !secret_name(tls).is_empty();
+        let bad_rule = |rule| {
+            let mut errors = Errors::new();
+            validate_http(rule, &Path::root(""), &mut errors);
+            text(rule, "host").contains('*') && !errors.is_empty()
+        };
+        Leniency {
+            secret_names: list(spec, "tls").iter().any(bad_name),
+            wildcard_rules: list(spec, "rules").iter().any(bad_rule),
+        }
+    }
+}
+
+fn secret_name(tls: &Value) -> Vec<String> {
+    names::dns1123_subdomain(text(tls, "secretName"))
+}
+
+fn validate_spec(spec: &Value, lenient: Leniency, errors: &mut Errors) {
+    let rules = list(spec, "rules");
+    if rules.is_empty() && !has(spec, "defaultBackend") {
+        const WHY: &str = "either `defaultBackend` or `rules` must be specified";
+        errors.invalid(SPEC, shown(child(spec, "rules")), WHY);
+    }
+    if let Some(backend) = child(spec, "defaultBackend") {
+        validate_backend(backend, &SPEC.at("defaultBackend"), errors);
+    }
+    let path = SPEC.at("rules");
+    for (i, rule) in rules.iter().enumerate() {
+        validate_rule(rule, lenient, &path.index(i), errors);
+    }
+    let path = SPEC.at("tls");
+    for (i, tls) in list(spec, "tls").iter().enumerate() {
+        let path = path.index(i);
+        let hosts = path.at("hosts");
+        for (i, host) in texts(tls, "hosts").enumerate() {
+            validate_host(host, &hosts.index(i), errors);
+        }
+        let secret = text(tls, "secretName");
+        if !secret.is_empty() && !lenient.secret_names {
+            invalid_each(errors, &path.at("secretName"), secret, secret_name(tls));
+        }
+    }
+    if let Some(class) = opt_text(spec, "ingressClassName") {
+        invalid_each(errors, &SPEC.at("ingressClassName"), class, names::dns1123_subdomain(class));
+    }
 }
 
 fn validate_host(host: &str, path: &Path, errors: &mut Errors) {
@@ -96,7 +134,7 @@ fn validate_host(host: &str, path: &Path, errors: &mut Errors) {
     invalid_each(errors, path, host, messages);
 }
 
-fn validate_rule(rule: &Value, path: &Path, errors: &mut Errors) {
+fn validate_rule(rule: &Value, lenient: Leniency, path: &Path, errors: &mut Errors) {
     let host = text(rule, "host");
     if !host.is_empty() {
         if host.parse::<IpAddr>().is_ok() {
@@ -104,6 +142,12 @@ fn validate_rule(rule: &Value, path: &Path, errors: &mut Errors) {
         }
         validate_host(host, &path.at("host"), errors);
     }
+    if !(lenient.wildcard_rules && host.contains('*')) {
+        validate_http(rule, path, errors);
+    }
+}
+
+fn validate_http(rule: &Value, path: &Path, errors: &mut Errors) {
     let Some(http) = child(rule, "http") else { return };
     let path = path.at("http.paths");
     let paths = list(http, "paths");
@@ -217,6 +261,10 @@ impl Rules for IngressClass {
     fn has_generation(&self) -> bool {
         true
     }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::AGAIN
+    }
 }
 
 /// `acme.io/foo`: a domain and a path.
@@ -269,5 +317,15 @@ mod tests {
             first(&IngressClass, json!({"controller": "c"})),
             "spec.controller: Invalid value: \"c\": must be a domain-prefixed path (such as \"acme.io/foo\")"
         );
+    }
+
+    #[test]
+    fn a_bad_secret_name_may_stay() {
+        let ingress = json!({"spec": {"rules": [{"host": "a.b"}], "tls": [{"secretName": "A_b"}]}});
+        let mut errors = Errors::new();
+        Ingress.check(&ingress, Some(&ingress), &mut errors);
+        assert!(errors.is_empty());
+        Ingress.check(&ingress, None, &mut errors);
+        assert_eq!(errors.0[0].field, "spec.tls[0].secretName");
     }
 }

@@ -4,7 +4,7 @@ use super::Rules;
 use super::ip::validate_cidr;
 use super::labels::validate_selector;
 use super::path::{Path, child, has, in_range, int, invalid_each, list, one_of, opt_text, shown, text, texts};
-use api::field::Errors;
+use api::field::{Errors, quote};
 use api::{Value, document, names};
 use serde_json::json;
 
@@ -28,8 +28,9 @@ impl Rules for NetworkPolicy {
         }
     }
 
-    fn validate(&self, policy: &Value, errors: &mut Errors) {
+    fn check(&self, policy: &Value, old: Option<&Value>, errors: &mut Errors) {
         const SPEC: Path = Path::root("spec");
+        let known = old.map(networks).unwrap_or_default();
         let spec = child(policy, "spec").unwrap_or(&Value::Null);
         if let Some(selector) = child(spec, "podSelector") {
             validate_selector(selector, &SPEC.at("podSelector"), errors);
@@ -37,7 +38,7 @@ impl Rules for NetworkPolicy {
         for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
             let path = SPEC.at(direction);
             for (i, rule) in list(spec, direction).iter().enumerate() {
-                validate_rule(rule, peers, &path.index(i), errors);
+                validate_rule(rule, peers, &known, &path.index(i), errors);
             }
         }
         let types = list(spec, "policyTypes");
@@ -50,19 +51,66 @@ impl Rules for NetworkPolicy {
         }
     }
 
+    fn warnings(&self, policy: &Value, _: Option<&Value>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for_each_block(policy, &mut |block, path| {
+            warnings.extend(cidr_warning(text(block, "cidr"), &path.at("cidr")));
+            let path = path.at("except");
+            let except = texts(block, "except").enumerate();
+            warnings.extend(except.filter_map(|(i, cidr)| cidr_warning(cidr, &path.index(i))));
+        });
+        warnings
+    }
+
     fn has_generation(&self) -> bool {
         true
     }
 }
 
-fn validate_rule(rule: &Value, peers: &str, path: &Path, errors: &mut Errors) {
+/// Each `ipBlock` of a policy, and where it stands.
+fn for_each_block(policy: &Value, see: &mut impl FnMut(&Value, &Path)) {
+    const SPEC: Path = Path::root("spec");
+    let spec = child(policy, "spec").unwrap_or(&Value::Null);
+    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+        let path = SPEC.at(direction);
+        for (i, rule) in list(spec, direction).iter().enumerate() {
+            let path = path.index(i);
+            let path = path.at(peers);
+            for (j, peer) in list(rule, peers).iter().enumerate() {
+                if let Some(block) = child(peer, "ipBlock") {
+                    see(block, &path.index(j).at("ipBlock"));
+                }
+            }
+        }
+    }
+}
+
+/// All networks that a policy speaks of.
+fn networks(policy: &Value) -> Vec<String> {
+    let mut networks = Vec::new();
+    for_each_block(policy, &mut |block, _| {
+        networks.push(text(block, "cidr").to_owned());
+        networks.extend(texts(block, "except").map(str::to_owned));
+    });
+    networks
+}
+
+/// Networks can be written in several ways; one is preferred.
+fn cidr_warning(cidr: &str, path: &Path) -> Option<String> {
+    let net: ipnet::IpNet = cidr.parse().ok()?;
+    let (given, canonical) = (quote(cidr), quote(&net.to_string()));
+    let differs = net.addr().is_ipv6() && given != canonical;
+    differs.then(|| format!("{path}: IPv6 CIDR value {given} should be in RFC 5952 canonical format ({canonical})"))
+}
+
+fn validate_rule(rule: &Value, peers: &str, known: &[String], path: &Path, errors: &mut Errors) {
     let at = path.at("ports");
     for (i, port) in list(rule, "ports").iter().enumerate() {
         validate_port(port, &at.index(i), errors);
     }
     let at = path.at(peers);
     for (i, peer) in list(rule, peers).iter().enumerate() {
-        validate_peer(peer, &at.index(i), errors);
+        validate_peer(peer, known, &at.index(i), errors);
     }
 }
 
@@ -93,7 +141,7 @@ fn validate_port(port: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn validate_peer(peer: &Value, path: &Path, errors: &mut Errors) {
+fn validate_peer(peer: &Value, known: &[String], path: &Path, errors: &mut Errors) {
     let mut selectors = 0;
     for key in ["podSelector", "namespaceSelector"] {
         if let Some(selector) = child(peer, key) {
@@ -103,7 +151,7 @@ fn validate_peer(peer: &Value, path: &Path, errors: &mut Errors) {
     }
     match child(peer, "ipBlock") {
         Some(block) => {
-            validate_block(block, &path.at("ipBlock"), errors);
+            validate_block(block, known, &path.at("ipBlock"), errors);
             if selectors > 0 {
                 errors.forbidden(path, "may not specify both ipBlock and another peer");
             }
@@ -113,16 +161,24 @@ fn validate_peer(peer: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn validate_block(block: &Value, path: &Path, errors: &mut Errors) {
+/// Checks a network; one that was there before may stay as it is.
+fn validate_network(errors: &mut Errors, path: &Path, cidr: &str, known: &[String]) -> Option<ipnet::IpNet> {
+    match known.iter().any(|known| known == cidr) {
+        true => cidr.parse().ok(),
+        false => validate_cidr(errors, path, cidr),
+    }
+}
+
+fn validate_block(block: &Value, known: &[String], path: &Path, errors: &mut Errors) {
     let cidr = text(block, "cidr");
     if cidr.is_empty() {
         return errors.required(path.at("cidr"), "");
     }
-    let Some(net) = validate_cidr(errors, &path.at("cidr"), cidr) else { return };
+    let Some(net) = validate_network(errors, &path.at("cidr"), cidr, known) else { return };
     let at = path.at("except");
     for (i, except) in list(block, "except").iter().enumerate() {
         let path = at.index(i);
-        let hole = validate_cidr(errors, &path, except.as_str().unwrap_or_default());
+        let hole = validate_network(errors, &path, except.as_str().unwrap_or_default(), known);
         if hole.is_some_and(|hole| !net.contains(&hole) || net == hole) {
             errors.invalid(path, shown(Some(except)), "must be a strict subset of `cidr`");
         }
@@ -151,8 +207,19 @@ mod tests {
             let mut policy = json!({ "spec": spec });
             NetworkPolicy.default(&mut policy);
             let mut errors = Errors::new();
-            NetworkPolicy.validate(&policy, &mut errors);
+            NetworkPolicy.check(&policy, None, &mut errors);
             assert_eq!(errors.0.first().map_or_else(String::new, ToString::to_string), expected);
         }
+    }
+
+    #[test]
+    fn a_network_that_was_there_may_stay() {
+        let policy =
+            json!({"spec": {"ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.1/8"}}]}], "policyTypes": ["Ingress"]}});
+        let mut errors = Errors::new();
+        NetworkPolicy.check(&policy, Some(&policy), &mut errors);
+        assert!(errors.is_empty());
+        NetworkPolicy.check(&policy, None, &mut errors);
+        assert_eq!(errors.0[0].field, "spec.ingress[0].from[0].ipBlock.cidr");
     }
 }

@@ -93,6 +93,7 @@ impl ApiServer {
             document::set(&mut object, "metadata.generation", generation);
         }
         validate(call, part, &object, &old)?;
+        api::schema::settle(&mut object, resource.ty);
         admission::validate(call, Some(&object), Some(&old))?;
         let remove = ends_deletion(call, &object);
         document::metadata_mut(&mut object).insert("resourceVersion".into(), document::resource_version(&old).into());
