@@ -9,7 +9,7 @@ mod fill;
 mod table;
 
 pub use description::Description;
-pub use fill::{default, fill};
+pub use fill::{default, fill, settle};
 
 use serde_json::Value;
 use std::borrow::Cow;

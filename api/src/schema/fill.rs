@@ -33,6 +33,23 @@ pub fn fill(value: &mut Value, ty: TypeRef<'_>) {
     });
 }
 
+/// Writes empty lists and maps as upstream's store gives them back, where they are written at all: as null.
+pub fn settle(value: &mut Value, ty: TypeRef<'_>) {
+    walk(value, ty, &mut |value, ty| {
+        let Some(map) = value.as_object_mut() else { return };
+        for field in ty.ty.fields.iter().filter(|f| f.presence == Presence::Always) {
+            let empty = |value: &Value| match (&field.ty, value) {
+                (FieldType::List(_), Value::Array(items)) => items.is_empty(),
+                (FieldType::Map(_), Value::Object(fields)) => fields.is_empty(),
+                _ => false,
+            };
+            if let Some(value) = map.get_mut(&*field.name).filter(|value| empty(value)) {
+                *value = Value::Null;
+            }
+        }
+    });
+}
+
 /// Calls `visit` for every object of a known type, parents first.
 fn walk(value: &mut Value, ty: TypeRef<'_>, visit: &mut impl FnMut(&mut Value, TypeRef<'_>)) {
     if !value.is_object() {

@@ -3,6 +3,7 @@
 
 mod certificates;
 mod default_tolerations;
+mod device_admin;
 mod namespace_lifecycle;
 mod pod_resize;
 pub mod pod_topology_labels;
@@ -50,6 +51,7 @@ static PLUGINS: &[Plugin] = &[
     Plugin { name: "CertificateSubjectRestriction", validate: certificates::subject, ..PASS },
     Plugin { name: "PodTopologyLabels", mutate: pod_topology_labels::mutate, ..PASS },
     Plugin { name: "PodResizeValidator", validate: pod_resize::validate, ..PASS },
+    Plugin { name: "DeviceAdminAccess", validate: device_admin::validate, ..PASS },
     Plugin { name: "RBACEscalation", validate: rbac::validate, ..PASS },
 ];
 

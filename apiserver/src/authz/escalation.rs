@@ -69,7 +69,8 @@ impl Authorizer {
             return Ok(());
         }
         let rules = self.role_rules(role_namespace, role);
-        let rules = rules.ok_or_else(|| ApiError::not_found_in(GROUP, resource, role))?;
+        // Upstream names the kind of the binding.
+        let rules = rules.ok_or_else(|| ApiError::not_found_in(GROUP, kind.resource, role))?;
         self.confirm_no_escalation(user, namespace, &rules)
             .map_err(|why| ApiError::forbidden(kind.group, kind.resource, document::name(object), why))
     }

@@ -2,7 +2,7 @@
 
 mod cluster_roles;
 mod controller_roles;
-mod flow_control;
+pub mod flow_control;
 mod rbac;
 mod reconcile;
 

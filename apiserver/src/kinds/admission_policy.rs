@@ -1,11 +1,13 @@
 //! ValidatingAdmissionPolicy, MutatingAdmissionPolicy and their bindings. Expressions are compiled where they run.
 
-use super::Rules;
+use super::conditions::validate_conditions;
 use super::labels::validate_selector;
-use super::path::{Path, child, has, invalid_each, list, one_of, opt_text, text, texts};
+use super::path::{Path, child, has, invalid_each, list, one_of, opt_text, required_text, text, texts};
+use super::subresources::keep_metadata;
 use super::webhook_configuration::{
     default_scopes, set_missing, split_api_version, validate_match_conditions, validate_rule,
 };
+use super::{Context, MetadataChecks, Rules};
 use api::field::Errors;
 use api::{Value, document, names};
 use serde_json::json;
@@ -24,8 +26,16 @@ macro_rules! policy_rules {
                 $default(policy);
             }
 
-            fn validate(&self, policy: &Value, errors: &mut Errors) {
-                $validate(policy, child(policy, "spec").unwrap_or(&Value::Null), errors);
+            fn check(&self, policy: &Value, old: Option<&Value>, errors: &mut Errors) {
+                $validate(policy, old, child(policy, "spec").unwrap_or(&Value::Null), errors);
+            }
+
+            fn prepare_for_status_update(&self, policy: &mut Value, old: &Value, _: &Context) {
+                keep_metadata(policy, old);
+            }
+
+            fn validate_status_update(&self, policy: &Value, _: &Value, errors: &mut Errors) {
+                validate_status(child(policy, "status").unwrap_or(&Value::Null), errors);
             }
 
             fn has_generation(&self) -> bool {
@@ -35,6 +45,10 @@ macro_rules! policy_rules {
             fn allow_unconditional_update(&self) -> bool {
                 false
             }
+
+            fn metadata_checks(&self) -> MetadataChecks {
+                MetadataChecks { finalizers: false, status_update: &[], ..MetadataChecks::AS_NEW }
+            }
         }
     };
 }
@@ -42,7 +56,7 @@ macro_rules! policy_rules {
 policy_rules!(ValidatingAdmissionPolicy, default_policy, validate_validating);
 policy_rules!(MutatingAdmissionPolicy, default_policy, validate_mutating);
 policy_rules!(ValidatingAdmissionPolicyBinding, default_binding, validate_validating_binding);
-policy_rules!(MutatingAdmissionPolicyBinding, default_binding, validate_binding);
+policy_rules!(MutatingAdmissionPolicyBinding, default_binding, validate_mutating_binding);
 
 fn default_policy(policy: &mut Value) {
     let Some(spec) = policy.get_mut("spec").filter(|spec| spec.is_object()) else { return };
@@ -64,8 +78,8 @@ fn default_match(spec: &mut Value, key: &str) {
     default_scopes(resources, "excludeResourceRules");
 }
 
-/// What policies of both kinds have.
-fn validate_policy(spec: &Value, errors: &mut Errors) {
+/// What policies of both kinds have. Conditions that are as they were are not looked at again.
+fn validate_policy(spec: &Value, old: Option<&Value>, mutates: bool, errors: &mut Errors) {
     let path = SPEC.at("failurePolicy");
     match opt_text(spec, "failurePolicy") {
         None => errors.required(path, ""),
@@ -82,21 +96,65 @@ fn validate_policy(spec: &Value, errors: &mut Errors) {
             if list(constraints, "resourceRules").is_empty() {
                 errors.required(path.at("resourceRules"), "");
             }
+            if mutates {
+                validate_mutable(constraints, &path, errors);
+            }
         }
     }
-    validate_match_conditions(spec, &SPEC, errors);
+    let old = old.and_then(|old| child(old, "spec"));
+    let same = |key| old.is_some_and(|old| child(old, key) == child(spec, key));
+    if !(same("paramKind") && same("matchConditions")) {
+        validate_match_conditions(spec, &SPEC, errors);
+    }
+}
+
+fn validate_variables(spec: &Value, errors: &mut Errors) {
     let path = SPEC.at("variables");
     for (i, variable) in list(spec, "variables").iter().enumerate() {
-        for key in ["name", "expression"] {
-            if text(variable, key).trim().is_empty() {
-                errors.required(path.index(i).at(key), format!("{key} is not specified"));
-            }
+        let path = path.index(i);
+        let name = text(variable, "name");
+        if name.trim().is_empty() {
+            errors.required(path.at("name"), "name is not specified");
+        } else if !is_identifier(name) {
+            errors.invalid(path.at("name"), name, "must be a valid CEL identifier");
+        }
+        if text(variable, "expression").trim().is_empty() {
+            errors.required(path.at("expression"), "expression is not specified");
         }
     }
 }
 
-fn validate_validating(policy: &Value, spec: &Value, errors: &mut Errors) {
-    validate_policy(spec, errors);
+/// Whether an expression can use this as a name.
+fn is_identifier(name: &str) -> bool {
+    const RESERVED: [&str; 21] = [
+        "true",
+        "false",
+        "null",
+        "in",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
+    ];
+    names::c_identifier(name).is_empty() && !RESERVED.contains(&name)
+}
+
+fn validate_validating(policy: &Value, old: Option<&Value>, spec: &Value, errors: &mut Errors) {
+    validate_policy(spec, old, false, errors);
+    validate_variables(spec, errors);
     let (validations, annotations) = (list(spec, "validations"), list(spec, "auditAnnotations"));
     if validations.is_empty() && annotations.is_empty() {
         for key in ["validations", "auditAnnotations"] {
@@ -108,6 +166,7 @@ fn validate_validating(policy: &Value, spec: &Value, errors: &mut Errors) {
         validate_validation(validation, &path.index(i), errors);
     }
     const MAX_ANNOTATIONS: usize = 20;
+    const MAX_VALUE: usize = 5 << 10;
     let path = SPEC.at("auditAnnotations");
     if annotations.len() > MAX_ANNOTATIONS {
         let message = format!("must not have more than {MAX_ANNOTATIONS} auditAnnotations");
@@ -118,8 +177,11 @@ fn validate_validating(policy: &Value, spec: &Value, errors: &mut Errors) {
         let key = text(annotation, "key");
         let qualified = format!("{}/{key}", document::name(policy));
         invalid_each(errors, &path.at("key"), &qualified, names::qualified_name(&qualified));
-        if text(annotation, "valueExpression").trim().is_empty() {
+        let expression = text(annotation, "valueExpression").trim();
+        if expression.is_empty() {
             errors.required(path.at("valueExpression"), "valueExpression is not specified");
+        } else if expression.len() > MAX_VALUE {
+            errors.required(path.at("valueExpression"), format!("must not exceed {MAX_VALUE} bytes in length"));
         }
         if annotations[..i].iter().any(|other| text(other, "key") == key) {
             errors.duplicate(path.at("key"), key);
@@ -146,15 +208,9 @@ fn validate_validation(validation: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn validate_mutating(_: &Value, spec: &Value, errors: &mut Errors) {
-    validate_policy(spec, errors);
-    let constraints = child(spec, "matchConstraints").unwrap_or(&Value::Null);
-    for rule in list(constraints, "resourceRules") {
-        let path = SPEC.at("matchConstraints.resourceRules.operations");
-        for operation in texts(rule, "operations") {
-            one_of(errors, &path, operation, &["*", "CONNECT", "CREATE", "UPDATE"]);
-        }
-    }
+fn validate_mutating(_: &Value, old: Option<&Value>, spec: &Value, errors: &mut Errors) {
+    validate_policy(spec, old, true, errors);
+    validate_variables(spec, errors);
     let mutations = list(spec, "mutations");
     let path = SPEC.at("mutations");
     if mutations.is_empty() {
@@ -251,7 +307,35 @@ fn validate_match(resources: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn validate_binding(_: &Value, spec: &Value, errors: &mut Errors) {
+/// What is deleted cannot be changed.
+fn validate_mutable(resources: &Value, path: &Path, errors: &mut Errors) {
+    let path = path.at("resourceRules.operations");
+    for operation in list(resources, "resourceRules").iter().flat_map(|rule| texts(rule, "operations")) {
+        one_of(errors, &path, operation, &["*", "CONNECT", "CREATE", "UPDATE"]);
+    }
+}
+
+fn validate_status(status: &Value, errors: &mut Errors) {
+    let path = Path::root("status.typeChecking.expressionWarnings");
+    let checked = child(status, "typeChecking").unwrap_or(&Value::Null);
+    for (i, warning) in list(checked, "expressionWarnings").iter().enumerate() {
+        let path = path.index(i);
+        required_text(errors, warning, &path, "warning");
+        if text(warning, "fieldRef").trim().is_empty() {
+            errors.required(path.at("fieldRef"), "");
+        }
+    }
+    validate_conditions(list(status, "conditions"), &Path::root("status.conditions"), errors);
+}
+
+fn validate_mutating_binding(binding: &Value, old: Option<&Value>, spec: &Value, errors: &mut Errors) {
+    validate_binding(binding, old, spec, errors);
+    if let Some(resources) = child(spec, "matchResources") {
+        validate_mutable(resources, &SPEC.at("matchResources"), errors);
+    }
+}
+
+fn validate_binding(_: &Value, _: Option<&Value>, spec: &Value, errors: &mut Errors) {
     match text(spec, "policyName") {
         "" => errors.required(SPEC.at("policyName"), ""),
         name => invalid_each(errors, &SPEC.at("policyName"), name, names::dns1123_subdomain(name)),
@@ -264,8 +348,8 @@ fn validate_binding(_: &Value, spec: &Value, errors: &mut Errors) {
     }
 }
 
-fn validate_validating_binding(binding: &Value, spec: &Value, errors: &mut Errors) {
-    validate_binding(binding, spec, errors);
+fn validate_validating_binding(binding: &Value, old: Option<&Value>, spec: &Value, errors: &mut Errors) {
+    validate_binding(binding, old, spec, errors);
     let actions: Vec<&str> = texts(spec, "validationActions").collect();
     let path = SPEC.at("validationActions");
     for (i, action) in actions.iter().enumerate() {

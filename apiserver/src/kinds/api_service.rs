@@ -1,7 +1,8 @@
 //! APIService.
 
 use super::path::{Path, child, flag, has, int, invalid_each, list, one_of, text};
-use super::{Context, Rules};
+use super::subresources::keep_metadata;
+use super::{Context, MetadataChecks, Rules};
 use api::field::{Errors, quote};
 use api::{Value, document, names, time};
 use serde_json::json;
@@ -30,7 +31,7 @@ impl Rules for ApiService {
         let spec = child(object, "spec").unwrap_or(&Value::Null);
         let (group, version) = (text(spec, "group"), text(spec, "version"));
         let name = document::name(object);
-        if name != format!("{version}.{group}") {
+        if names::path_segment(name).is_empty() && name != format!("{version}.{group}") {
             let required = quote(&format!("{version}.{group}"));
             let message = format!("must be `spec.version+\".\"+spec.group`: {required}");
             errors.invalid("metadata.name", name, message);
@@ -52,6 +53,10 @@ impl Rules for ApiService {
         validate_service(spec, errors);
     }
 
+    fn prepare_for_status_update(&self, object: &mut Value, old: &Value, _: &Context) {
+        keep_metadata(object, old);
+    }
+
     fn validate_status_update(&self, object: &Value, _: &Value, errors: &mut Errors) {
         let path = Path::root("status.conditions");
         let status = child(object, "status").unwrap_or(&Value::Null);
@@ -66,6 +71,10 @@ impl Rules for ApiService {
 
     fn allow_unconditional_update(&self) -> bool {
         false
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::AGAIN
     }
 }
 

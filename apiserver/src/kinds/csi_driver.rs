@@ -1,7 +1,8 @@
 //! CSIDriver.
 
-use super::Rules;
+use super::equality::same;
 use super::path::{Path, child, has, int, invalid_each, list, one_of, opt_text, shown, text, texts};
+use super::{Context, Rules};
 use api::field::Errors;
 use api::{Value, document, names};
 use serde_json::json;
@@ -9,6 +10,8 @@ use serde_json::json;
 pub struct CsiDriver;
 
 const SPEC: Path = Path::root("spec");
+/// A field of a feature that v1.36 leaves off.
+const OFF: &str = "spec.preventPodSchedulingIfMissing";
 
 impl Rules for CsiDriver {
     fn default(&self, driver: &mut Value) {
@@ -62,13 +65,37 @@ impl Rules for CsiDriver {
         }
     }
 
-    fn validate_update(&self, driver: &Value, old: &Value, errors: &mut Errors) {
+    fn check(&self, driver: &Value, old: Option<&Value>, errors: &mut Errors) {
+        self.validate(driver, errors);
+        let Some(old) = old else { return };
         let spec = |object| child(object, "spec").unwrap_or(&Value::Null);
         for (key, path) in [("attachRequired", "attachedRequired"), ("volumeLifecycleModes", "volumeLifecycleModes")] {
             if child(spec(driver), key) != child(spec(old), key) {
                 errors.invalid(SPEC.at(path), shown(child(spec(driver), key)), "field is immutable");
             }
         }
+    }
+
+    fn prepare_for_create(&self, driver: &mut Value, _: &Context) {
+        document::remove(driver, OFF);
+    }
+
+    /// The generation counts changes only; a new object has none.
+    fn prepare_for_update(&self, driver: &mut Value, old: &Value, _: &Context) {
+        document::remove(driver, OFF);
+        if !same(child(driver, "spec"), child(old, "spec")) {
+            let generation = document::get_i64(old, "metadata.generation").unwrap_or_default();
+            document::set(driver, "metadata.generation", generation + 1);
+        }
+    }
+
+    fn warnings(&self, driver: &Value, old: Option<&Value>) -> Vec<String> {
+        const LOGGED: &str = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to \
+            prevent possible logging of tokens in volume attributes";
+        let requests = document::get_list(driver, "spec.tokenRequests");
+        let changed = old.is_none_or(|old| document::get_list(old, "spec.tokenRequests") != requests);
+        let set = child(driver, "spec").is_some_and(|spec| has(spec, "serviceAccountTokenInSecrets"));
+        if requests.is_empty() || !changed || set { Vec::new() } else { vec![LOGGED.to_owned()] }
     }
 
     fn allow_unconditional_update(&self) -> bool {

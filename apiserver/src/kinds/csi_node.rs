@@ -3,9 +3,13 @@
 use super::csi_driver::validate_driver_name;
 use super::labels::validate_selector;
 use super::node::invalid_node_name;
-use super::path::{Path, child, entries, has, immutable, int, invalid_each, non_negative, opt_text, text, texts};
+use super::path::{
+    Path, child, entries, has, immutable, int, invalid_each, list, non_negative, one_of, opt_text, text, texts,
+};
+use super::persistent_volume::{ACCESS_MODES, SOURCES, validate_csi};
 use super::pod::quantity;
-use super::{Context, Rules};
+use super::subresources::keep_metadata;
+use super::{Context, MetadataCheck, MetadataChecks, Rules};
 use api::field::Errors;
 use api::{Value, document, names};
 use serde_json::json;
@@ -15,6 +19,10 @@ pub struct CsiStorageCapacity;
 pub struct VolumeAttachment;
 
 impl Rules for CsiNode {
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::AS_NEW
+    }
+
     fn validate(&self, node: &Value, errors: &mut Errors) {
         const PATH: Path = Path::root("spec.drivers");
         let drivers = document::get_list(node, "spec.drivers");
@@ -77,6 +85,10 @@ fn validate_node_id(id: &str, path: &Path, errors: &mut Errors) {
 }
 
 impl Rules for CsiStorageCapacity {
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::AGAIN
+    }
+
     fn validate(&self, capacity: &Value, errors: &mut Errors) {
         if let Some(topology) = child(capacity, "nodeTopology") {
             validate_selector(topology, &Path::root("nodeTopology"), errors);
@@ -102,37 +114,47 @@ impl Rules for CsiStorageCapacity {
 }
 
 impl Rules for VolumeAttachment {
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks { status_update: &[MetadataCheck::New], ..MetadataChecks::AS_NEW }
+    }
+
     fn prepare_for_create(&self, attachment: &mut Value, _: &Context) {
         document::set(attachment, "status", json!({"attached": false}));
     }
 
-    fn validate(&self, attachment: &Value, errors: &mut Errors) {
+    fn check(&self, attachment: &Value, old: Option<&Value>, errors: &mut Errors) {
         const SOURCE: Path = Path::root("spec.source");
         const WHICH: &str = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
         let spec = child(attachment, "spec").unwrap_or(&Value::Null);
         validate_driver_name(errors, &Path::root("spec.attacher"), text(spec, "attacher"));
         let source = child(spec, "source").unwrap_or(&Value::Null);
-        match (has(source, "inlineVolumeSpec"), opt_text(source, "persistentVolumeName")) {
-            (false, None) => errors.required(SOURCE, WHICH),
-            (true, Some(_)) => errors.forbidden(SOURCE, WHICH),
-            (false, Some("")) => {
+        let volume = opt_text(source, "persistentVolumeName");
+        match (child(source, "inlineVolumeSpec"), volume) {
+            (None, None) => errors.required(SOURCE, WHICH),
+            (Some(_), Some(_)) => errors.forbidden(SOURCE, WHICH),
+            (None, Some("")) => {
                 errors.required(SOURCE.at("persistentVolumeName"), "must specify non empty persistentVolumeName");
             }
-            (false, Some(name)) => {
-                invalid_each(errors, &SOURCE.at("persistentVolumeName"), name, names::dns1123_subdomain(name));
-            }
-            (true, None) => {}
+            (None, Some(_)) => {}
+            (Some(inline), None) => validate_inline_spec(inline, &SOURCE.at("inlineVolumeSpec"), errors),
         }
         invalid_node_name(errors, &Path::root("spec.nodeName"), text(spec, "nodeName"));
         validate_attachment_status(attachment, errors);
+        if let Some(name) = volume {
+            invalid_each(errors, &SOURCE.at("persistentVolumeName"), name, names::dns1123_subdomain(name));
+        }
+        if let Some(old) = old {
+            immutable(errors, attachment, old, &Path::root(""), "spec");
+        }
     }
 
-    fn validate_update(&self, attachment: &Value, old: &Value, errors: &mut Errors) {
-        immutable(errors, attachment, old, &Path::root(""), "spec");
+    fn prepare_for_status_update(&self, attachment: &mut Value, old: &Value, _: &Context) {
+        keep_metadata(attachment, old);
     }
 
-    fn validate_status_update(&self, attachment: &Value, _: &Value, errors: &mut Errors) {
-        validate_attachment_status(attachment, errors);
+    /// Everything is looked at again.
+    fn validate_status_update(&self, attachment: &Value, old: &Value, errors: &mut Errors) {
+        self.check(attachment, Some(old), errors);
     }
 
     fn allow_unconditional_update(&self) -> bool {
@@ -141,6 +163,50 @@ impl Rules for VolumeAttachment {
 
     fn returns_deleted(&self) -> bool {
         true
+    }
+}
+
+/// Checks a volume that the attachment describes itself: only what a driver needs to attach it.
+fn validate_inline_spec(spec: &Value, path: &Path, errors: &mut Errors) {
+    const NOT_HERE: &str = "may not be specified in the context of inline volumes";
+    let given = |key: &str| match child(spec, key) {
+        Some(Value::Object(fields)) => key == "claimRef" || key == "nodeAffinity" || !fields.is_empty(),
+        Some(Value::String(text)) => !text.is_empty(),
+        other => other.is_some(),
+    };
+    for key in ["claimRef", "capacity"].into_iter().filter(|key| given(key)) {
+        errors.forbidden(path.at(key), NOT_HERE);
+    }
+    if !given("csi") {
+        errors.required(path.at("csi"), "has to be specified in the context of inline volumes");
+    }
+    let modes = path.at("accessModes");
+    if list(spec, "accessModes").is_empty() {
+        errors.required(modes, "");
+    }
+    for mode in texts(spec, "accessModes") {
+        one_of(errors, &modes, mode, &ACCESS_MODES);
+    }
+    let policy = text(spec, "persistentVolumeReclaimPolicy");
+    if !matches!(policy, "" | "Retain") {
+        let why = "may only be Retain in the context of inline volumes";
+        errors.forbidden(path.at("persistentVolumeReclaimPolicy"), why);
+    }
+    if given("nodeAffinity") {
+        errors.forbidden(path.at("nodeAffinity"), NOT_HERE);
+    }
+    if !SOURCES.iter().any(|source| has(spec, source)) {
+        errors.required(path, "must specify a volume type");
+    }
+    if let Some(csi) = child(spec, "csi") {
+        validate_csi(csi, &path.at("csi"), errors);
+    }
+    if given("storageClassName") {
+        errors.forbidden(path.at("storageClassName"), NOT_HERE);
+    }
+    if opt_text(spec, "volumeMode").is_some_and(|mode| mode != "Filesystem") {
+        let why = "may not specify volumeMode other than Filesystem in the context of inline volumes";
+        errors.forbidden(path.at("volumeMode"), why);
     }
 }
 

@@ -1,16 +1,23 @@
-//! CustomResourceDefinition: names, versions and stored versions. The schemas in it are read where custom resources
-//! are served.
+//! CustomResourceDefinition: names, versions and their schemas, conversion, stored versions.
 
-use super::path::{Path, child, descend, flag, has, invalid_each, list, required_one_of, text, texts};
-use super::webhook_configuration::validate_client;
-use super::{Context, Rules};
-use api::field::Errors;
+mod schema;
+mod structural;
+mod values;
+mod versions;
+
+use super::path::{Path, child, descend, flag, has, immutable, list, opt_text, required_one_of, shown, text, texts};
+use super::webhook_configuration::{validate_client, validate_review_versions};
+use super::{Context, MetadataChecks, Rules};
+use api::field::{Errors, quote};
 use api::{Value, document, names};
+use schema::Leniency;
 use serde_json::json;
+use versions::{Shared, validate_shared, validate_version};
 
 pub struct CustomResourceDefinition;
 
 const SPEC: Path = Path::root("spec");
+const APPROVAL: &str = "api-approved.kubernetes.io";
 
 impl Rules for CustomResourceDefinition {
     fn default(&self, definition: &mut Value) {
@@ -34,7 +41,8 @@ impl Rules for CustomResourceDefinition {
     }
 
     fn prepare_for_create(&self, definition: &mut Value, _: &Context) {
-        document::set(definition, "status", json!({}));
+        let none = json!({"kind": "", "plural": ""});
+        document::set(definition, "status", json!({"conditions": null, "acceptedNames": none, "storedVersions": null}));
         remember_stored_version(definition);
     }
 
@@ -42,58 +50,39 @@ impl Rules for CustomResourceDefinition {
         remember_stored_version(definition);
     }
 
-    fn validate(&self, definition: &Value, errors: &mut Errors) {
+    fn check(&self, definition: &Value, old: Option<&Value>, errors: &mut Errors) {
         let spec = child(definition, "spec").unwrap_or(&Value::Null);
-        let (group, plural) = (text(spec, "group"), document::get_str(definition, "spec.names.plural"));
-        if document::name(definition) != format!("{plural}.{group}") {
-            const WHY: &str = "must be spec.names.plural+\".\"+spec.group";
-            errors.invalid("metadata.name", document::name(definition), WHY);
-        }
-        let messages = names::dns1123_subdomain(group);
-        if group.is_empty() {
-            errors.required(SPEC.at("group"), "");
-        } else if !messages.is_empty() {
-            errors.invalid(SPEC.at("group"), group, messages.join(","));
-        } else if !group.contains('.') {
-            errors.invalid(SPEC.at("group"), group, "should be a domain with at least one dot");
-        }
-        required_one_of(errors, &SPEC.at("scope"), text(spec, "scope"), &["Cluster", "Namespaced"]);
-        if flag(spec, "preserveUnknownFields") {
-            errors.invalid(SPEC.at("preserveUnknownFields"), true, "must be false");
-        }
-        validate_versions(spec, errors);
-        let crd_names = child(spec, "names").unwrap_or(&Value::Null);
-        for key in ["plural", "singular", "kind", "listKind"] {
-            if text(crd_names, key).is_empty() {
-                errors.required(SPEC.at("names").at(key), "");
+        if old.is_none() {
+            let (group, plural) = (text(spec, "group"), document::get_str(definition, "spec.names.plural"));
+            if document::name(definition) != format!("{plural}.{group}") {
+                const WHY: &str = "must be spec.names.plural+\".\"+spec.group";
+                errors.invalid("metadata.name", document::name(definition), WHY);
             }
         }
-        validate_names(crd_names, &SPEC.at("names"), errors);
-        validate_conversion(spec, errors);
-    }
-
-    fn validate_update(&self, definition: &Value, old: &Value, errors: &mut Errors) {
+        let old_spec = old.and_then(|old| child(old, "spec"));
+        validate_spec(spec, old_spec, errors);
+        if let Some(old) = old {
+            validate_fixed(definition, old, errors);
+        }
+        validate_status(definition, errors);
         validate_stored_versions(definition, errors);
-        let established = document::get_list(old, "status.conditions")
-            .iter()
-            .any(|condition| text(condition, "type") == "Established" && text(condition, "status") == "True");
-        for path in ["spec.scope", "spec.names.kind"] {
-            if established && document::get_str(definition, path) != document::get_str(old, path) {
-                errors.invalid(path, document::get_str(definition, path), "field is immutable");
-            }
-        }
-        for path in ["spec.group", "spec.names.plural"] {
-            if document::get_str(definition, path) != document::get_str(old, path) {
-                errors.invalid(path, document::get_str(definition, path), "field is immutable");
-            }
+        validate_approval(definition, old, errors);
+        let kept = old_spec.is_some_and(|old| flag(old, "preserveUnknownFields"));
+        if !kept && flag(spec, "preserveUnknownFields") {
+            const WHY: &str = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in \
+                spec.versions[*].schema instead";
+            errors.invalid(SPEC.at("preserveUnknownFields"), true, WHY);
         }
     }
 
     fn validate_status_update(&self, definition: &Value, _: &Value, errors: &mut Errors) {
-        if let Some(accepted) = descend(definition, &["status", "acceptedNames"]) {
-            validate_names(accepted, &Path::root("status.acceptedNames"), errors);
-        }
-        validate_stored_versions(definition, errors);
+        validate_status(definition, errors);
+    }
+
+    fn warnings(&self, definition: &Value, old: Option<&Value>) -> Vec<String> {
+        let known = old.map(unknown_formats).unwrap_or_default();
+        let new = unknown_formats(definition).into_iter().filter(|format| !known.contains(format));
+        new.map(|format| format!("unrecognized format {}", quote(&format))).collect()
     }
 
     fn has_generation(&self) -> bool {
@@ -102,6 +91,10 @@ impl Rules for CustomResourceDefinition {
 
     fn allow_unconditional_update(&self) -> bool {
         false
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks { finalizers: false, ..MetadataChecks::USUAL }
     }
 }
 
@@ -117,28 +110,45 @@ fn remember_stored_version(definition: &mut Value) {
     }
 }
 
-fn validate_versions(spec: &Value, errors: &mut Errors) {
-    let path = SPEC.at("versions");
+fn schema_of(version: &Value) -> Option<&Value> {
+    descend(version, &["schema", "openAPIV3Schema"])
+}
+
+fn unknown_formats(definition: &Value) -> Vec<String> {
+    let versions = document::get_list(definition, "spec.versions");
+    let schemas = versions.iter().take(if Shared::of(versions).schema { 1 } else { versions.len() });
+    schemas.filter_map(schema_of).flat_map(schema::unknown_formats).collect()
+}
+
+fn validate_spec(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
+    let group = text(spec, "group");
+    let messages = names::dns1123_subdomain(group);
+    if group.is_empty() {
+        errors.required(SPEC.at("group"), "");
+    } else if !messages.is_empty() {
+        errors.invalid(SPEC.at("group"), group, messages.join(","));
+    } else if !group.contains('.') {
+        errors.invalid(SPEC.at("group"), group, "should be a domain with at least one dot");
+    }
+    required_one_of(errors, &SPEC.at("scope"), text(spec, "scope"), &["Cluster", "Namespaced"]);
+    let old_versions = old.map(|old| list(old, "versions")).unwrap_or_default();
+    let lenient = old_versions.iter().filter_map(schema_of).map(Leniency::of).fold(Leniency::default(), Leniency::or);
     let versions = list(spec, "versions");
-    for (i, version) in versions.iter().enumerate() {
-        let path = path.index(i);
-        if descend(version, &["schema", "openAPIV3Schema"]).is_none() {
-            errors.required(path.at("schema.openAPIV3Schema"), "");
-        }
-        let name = text(version, "name");
-        let messages = names::dns1035_label(name);
-        if !messages.is_empty() {
-            errors.invalid(path.at("name"), name, messages.join(","));
-        }
-        if let Some(scale) = descend(version, &["subresources", "scale"]) {
-            validate_scale(scale, &path.at("subresources.scale"), errors);
-        }
-        let columns = path.at("additionalPrinterColumns");
-        for (i, column) in list(version, "additionalPrinterColumns").iter().enumerate() {
-            validate_column(column, &columns.index(i), errors);
+    let path = SPEC.at("versions");
+    let none_before = old_versions.iter().any(|version| schema_of(version).is_none());
+    for (i, version) in versions.iter().enumerate().filter(|(_, version)| schema_of(version).is_none()) {
+        let at = path.index(i);
+        if !none_before {
+            errors.required(at.at("schema.openAPIV3Schema"), "");
+        } else if flag(version, "served") {
+            errors.required(at.at("schema.openAPIV3Schema"), "because otherwise all fields are pruned");
         }
     }
-    let all = || Value::from(versions.to_vec());
+    let shared = Shared::of(versions);
+    for (i, version) in versions.iter().enumerate() {
+        validate_version(version, &shared, lenient, &path.index(i), errors);
+    }
+    let all = || shown(child(spec, "versions"));
     let name_of = |version| text(version, "name");
     if versions.iter().enumerate().any(|(i, v)| versions[..i].iter().any(|other| name_of(other) == name_of(v))) {
         errors.invalid(path, all(), "must contain unique version names");
@@ -146,53 +156,21 @@ fn validate_versions(spec: &Value, errors: &mut Errors) {
     if versions.iter().filter(|version| flag(version, "storage")).count() != 1 {
         errors.invalid(path, all(), "must have exactly one version marked as storage version");
     }
-}
-
-fn validate_scale(scale: &Value, path: &Path, errors: &mut Errors) {
-    for (key, prefix, optional) in [
-        ("specReplicasPath", ".spec.", false),
-        ("statusReplicasPath", ".status.", false),
-        ("labelSelectorPath", "", true),
-    ] {
-        let value = text(scale, key);
-        let known = if prefix.is_empty() {
-            value.starts_with(".spec.") || value.starts_with(".status.")
-        } else {
-            value.starts_with(prefix)
-        };
-        if value.is_empty() && !optional {
-            errors.required(path.at(key), "");
-        } else if !value.is_empty() && !known {
-            let under = if prefix.is_empty() { "either .spec or .status" } else { prefix.trim_end_matches('.') };
-            errors.invalid(path.at(key), value, format!("should be a json path under {under}"));
+    if let Some(first) = versions.first() {
+        let messages = names::dns1035_label(name_of(first));
+        if !messages.is_empty() && !name_of(first).is_empty() {
+            errors.invalid(SPEC.at("version"), name_of(first), messages.join(","));
         }
     }
-}
-
-fn validate_column(column: &Value, path: &Path, errors: &mut Errors) {
-    const TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
-    const FORMATS: [&str; 9] = ["byte", "date", "date-time", "double", "float", "int32", "int64", "name", "password"];
-    if text(column, "name").is_empty() {
-        errors.required(path.at("name"), "");
-    }
-    match text(column, "type") {
-        "" => errors.required(path.at("type"), format!("must be one of {}", TYPES.join(","))),
-        kind if !TYPES.contains(&kind) => {
-            errors.invalid(path.at("type"), kind, format!("must be one of {}", TYPES.join(",")));
+    let crd_names = child(spec, "names").unwrap_or(&Value::Null);
+    for key in ["plural", "singular", "kind", "listKind"] {
+        if text(crd_names, key).is_empty() {
+            errors.required(SPEC.at("names").at(key), "");
         }
-        _ => {}
     }
-    let format = text(column, "format");
-    if !format.is_empty() && !FORMATS.contains(&format) {
-        errors.invalid(path.at("format"), format, format!("must be one of {}", FORMATS.join(",")));
-    }
-    match text(column, "jsonPath") {
-        "" => errors.required(path.at("JSONPath"), ""),
-        json_path if !json_path.starts_with('.') => {
-            errors.invalid(path.at("JSONPath"), json_path, "must be a simple json path starting with .");
-        }
-        _ => {}
-    }
+    validate_names(crd_names, &SPEC.at("names"), errors);
+    validate_shared(versions, &shared, lenient, errors);
+    validate_conversion(spec, old, errors);
 }
 
 fn validate_names(crd_names: &Value, path: &Path, errors: &mut Errors) {
@@ -220,47 +198,113 @@ fn validate_names(crd_names: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn validate_conversion(spec: &Value, errors: &mut Errors) {
+fn validate_conversion(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
     let path = SPEC.at("conversion");
     let Some(conversion) = child(spec, "conversion") else { return };
     let strategy = text(conversion, "strategy");
     required_one_of(errors, &path.at("strategy"), strategy, &["None", "Webhook"]);
-    let webhook = child(conversion, "webhook");
-    match (strategy, webhook) {
-        ("Webhook", None) => {
-            errors.required(path.at("webhookClientConfig"), "required when strategy is set to Webhook")
+    let config = descend(conversion, &["webhook", "clientConfig"]);
+    let webhook = child(conversion, "webhook").unwrap_or(&Value::Null);
+    let (client, reviews) = (path.at("webhookClientConfig"), path.at("conversionReviewVersions"));
+    if strategy != "Webhook" {
+        const WHY: &str = "should not be set when strategy is not set to Webhook";
+        if config.is_some() {
+            errors.forbidden(client, WHY);
         }
-        ("Webhook", Some(webhook)) => {
-            let config = child(webhook, "clientConfig").unwrap_or(&Value::Null);
-            validate_client(config, &path.at("webhookClientConfig"), errors);
-            let versions: Vec<&str> = texts(webhook, "conversionReviewVersions").collect();
-            let path = path.at("conversionReviewVersions");
-            if versions.is_empty() {
-                errors.required(path, "");
-            } else if !versions.iter().any(|version| matches!(*version, "v1" | "v1beta1")) {
-                errors.invalid(path, json!(versions), "must include at least one of v1, v1beta1");
-            }
-            for (i, version) in versions.iter().enumerate() {
-                invalid_each(errors, &path.index(i), version, names::dns1035_label(version));
-            }
+        if !list(webhook, "conversionReviewVersions").is_empty() {
+            errors.forbidden(reviews, WHY);
         }
-        (_, Some(_)) => {
-            errors.forbidden(path.at("webhookClientConfig"), "should not be set when strategy is not set to Webhook")
+        return;
+    }
+    match config {
+        None => errors.required(client, "required when strategy is set to Webhook"),
+        Some(config) => validate_client(config, &client, errors),
+    }
+    let before = old.and_then(|old| descend(old, &["conversion", "webhook"])).unwrap_or(&Value::Null);
+    let known = |versions: &[Value]| versions.iter().any(|version| version == "v1" || version == "v1beta1");
+    let before = list(before, "conversionReviewVersions");
+    let versions: Vec<&str> = texts(webhook, "conversionReviewVersions").collect();
+    if versions.is_empty() {
+        return errors.required(reviews, "");
+    }
+    validate_review_versions(&versions, before.is_empty() || known(before), &reviews, errors);
+}
+
+/// What cannot change: the place of the custom resources in the store.
+fn validate_fixed(definition: &Value, old: &Value, errors: &mut Errors) {
+    let established = document::get_list(old, "status.conditions")
+        .iter()
+        .any(|condition| text(condition, "type") == "Established" && text(condition, "status") == "True");
+    let spec = |object| child(object, "spec").unwrap_or(&Value::Null);
+    let names = |object| descend(object, &["spec", "names"]).unwrap_or(&Value::Null);
+    if established {
+        immutable(errors, spec(definition), spec(old), &SPEC, "scope");
+        immutable(errors, names(definition), names(old), &SPEC.at("names"), "kind");
+    }
+    immutable(errors, spec(definition), spec(old), &SPEC, "group");
+    immutable(errors, names(definition), names(old), &SPEC.at("names"), "plural");
+}
+
+fn validate_status(definition: &Value, errors: &mut Errors) {
+    if let Some(accepted) = descend(definition, &["status", "acceptedNames"]) {
+        validate_names(accepted, &Path::root("status.acceptedNames"), errors);
+    }
+}
+
+#[derive(PartialEq)]
+enum Approval {
+    Missing,
+    Bypassed,
+    Approved,
+    Invalid,
+}
+
+fn approval(definition: &Value) -> Approval {
+    let annotation = document::annotation(definition, APPROVAL).unwrap_or_default();
+    let host = annotation.split_once("://").filter(|(scheme, _)| !scheme.is_empty());
+    match host.and_then(|(_, rest)| rest.split('/').next()) {
+        _ if annotation.is_empty() => Approval::Missing,
+        _ if annotation.starts_with("unapproved") => Approval::Bypassed,
+        Some(host) if !host.is_empty() => Approval::Approved,
+        _ => Approval::Invalid,
+    }
+}
+
+/// Kubernetes' own groups want to be asked first.
+fn validate_approval(definition: &Value, old: Option<&Value>, errors: &mut Errors) {
+    const SEE: &str = "see https://github.com/kubernetes/enhancements/pull/1111";
+    let group = document::get_str(definition, "spec.group");
+    let protected =
+        |domain: &str| group == domain || group.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+    let state = approval(definition);
+    if !["k8s.io", "kubernetes.io"].into_iter().any(protected) || old.is_some_and(|old| approval(old) == state) {
+        return;
+    }
+    let annotations = Path::root("metadata.annotations");
+    let path = annotations.key(APPROVAL);
+    let needed = format!("protected groups must have approval annotation {}", quote(APPROVAL));
+    match state {
+        Approval::Missing => errors.required(path, format!("{needed}, {SEE}")),
+        Approval::Invalid => {
+            let value = document::annotation(definition, APPROVAL).unwrap_or_default();
+            let message = format!("{needed} with either a URL or a reason starting with \"unapproved\", {SEE}");
+            errors.invalid(path, value, message);
         }
-        _ => {}
+        Approval::Bypassed | Approval::Approved => {}
     }
 }
 
 fn validate_stored_versions(definition: &Value, errors: &mut Errors) {
     let path = Path::root("status.storedVersions");
     let stored = document::get_list(definition, "status.storedVersions");
+    let all = || shown(document::get(definition, "status.storedVersions"));
     let versions = document::get_list(definition, "spec.versions");
     if stored.is_empty() {
-        return errors.invalid(path, json!(stored), "must have at least one stored version");
+        return errors.invalid(path, Value::Null, "must have at least one stored version");
     }
-    let storage = versions.iter().find(|version| flag(version, "storage")).map(|version| text(version, "name"));
-    if let Some(storage) = storage.filter(|storage| !stored.iter().any(|version| version == storage)) {
-        errors.invalid(path, json!(stored), format!("must have the storage version {storage}"));
+    let is_stored = |version: &&Value| stored.iter().any(|name| name == text(version, "name"));
+    for version in versions.iter().filter(|version| flag(version, "storage") && !is_stored(version)) {
+        errors.invalid(path, all(), format!("must have the storage version {}", text(version, "name")));
     }
     for (i, version) in stored.iter().enumerate() {
         if !versions.iter().any(|known| version == text(known, "name")) {
@@ -276,42 +320,4 @@ fn validate_stored_versions(definition: &Value, errors: &mut Errors) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn definition() -> Value {
-        let mut definition = json!({"metadata": {"name": "widgets.a.io"}, "spec": {"group": "a.io", "scope": "Namespaced",
-            "names": {"plural": "widgets", "kind": "Widget"},
-            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
-        CustomResourceDefinition.default(&mut definition);
-        definition
-    }
-
-    fn first(definition: &Value) -> String {
-        let mut errors = Errors::new();
-        CustomResourceDefinition.validate(definition, &mut errors);
-        errors.0.first().map_or_else(String::new, |error| format!("{}: {}", error.field, error.detail))
-    }
-
-    #[test]
-    fn names_are_completed_and_checked() {
-        let mut definition = definition();
-        assert_eq!(definition["spec"]["names"]["listKind"], "WidgetList");
-        assert_eq!(first(&definition), "");
-        definition["spec"]["versions"][0]["storage"] = false.into();
-        assert_eq!(first(&definition), "spec.versions: must have exactly one version marked as storage version");
-        definition["metadata"]["name"] = "x".into();
-        assert_eq!(first(&definition), "metadata.name: must be spec.names.plural+\".\"+spec.group");
-    }
-
-    #[test]
-    fn stored_versions_are_remembered() {
-        let mut definition = definition();
-        document::set(&mut definition, "status.storedVersions", json!(["v0"]));
-        remember_stored_version(&mut definition);
-        assert_eq!(definition["status"]["storedVersions"], json!(["v0", "v1"]));
-        let mut errors = Errors::new();
-        validate_stored_versions(&definition, &mut errors);
-        assert_eq!(errors.0[0].field, "status.storedVersions[0]");
-    }
-}
+mod tests;

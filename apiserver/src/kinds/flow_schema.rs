@@ -1,7 +1,10 @@
 //! FlowSchema and PriorityLevelConfiguration (KEP-1040).
 
-use super::Rules;
-use super::path::{Path, child, descend, flag, has, int, invalid_each, list, one_of, opt_text, text, texts};
+use super::equality::same;
+use super::path::{Path, child, descend, flag, has, int, invalid_each, list, text, texts};
+use super::subresources::keep_metadata;
+use super::{Context, MetadataChecks, Rules};
+use crate::bootstrap::flow_control;
 use api::field::Errors;
 use api::{Value, document, names};
 use serde_json::json;
@@ -10,24 +13,7 @@ pub struct FlowSchema;
 pub struct PriorityLevelConfiguration;
 
 const SPEC: Path = Path::root("spec");
-const VERBS: [&str; 16] = [
-    "connect",
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "head",
-    "list",
-    "options",
-    "patch",
-    "post",
-    "proxy",
-    "put",
-    "redirect",
-    "trace",
-    "update",
-    "watch",
-];
+const VERBS: [&str; 9] = ["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
 
 impl Rules for FlowSchema {
     fn default(&self, schema: &mut Value) {
@@ -47,8 +33,12 @@ impl Rules for FlowSchema {
             }
             _ => {}
         }
-        if let Some(method) = descend(spec, &["distinguisherMethod", "type"]).and_then(Value::as_str) {
-            one_of(errors, &SPEC.at("distinguisherMethod.type"), method, &["ByNamespace", "ByUser"]);
+        if let Some(method) = child(spec, "distinguisherMethod")
+            && !matches!(text(method, "type"), "ByNamespace" | "ByUser")
+        {
+            let path = SPEC.at("distinguisherMethod.type");
+            let shown = json!({"Type": text(method, "type")});
+            errors.not_supported(path, shown, &["ByNamespace", "ByUser"]);
         }
         let path = SPEC.at("priorityLevelConfiguration.name");
         match descend(spec, &["priorityLevelConfiguration", "name"]).and_then(Value::as_str).unwrap_or_default() {
@@ -59,15 +49,36 @@ impl Rules for FlowSchema {
         for (i, rule) in list(spec, "rules").iter().enumerate() {
             validate_rule(rule, &path.index(i), errors);
         }
+        let name = document::name(schema);
+        if fixed_spec(flow_control::flow_schemas(), name).is_some_and(|fixed| !same(Some(&fixed), Some(spec))) {
+            errors.invalid(SPEC, spec.clone(), format!("spec of '{name}' must equal the fixed value"));
+        }
+        validate_conditions(schema, errors);
     }
 
     fn validate_status_update(&self, schema: &Value, _: &Value, errors: &mut Errors) {
         validate_conditions(schema, errors);
     }
 
+    fn prepare_for_status_update(&self, schema: &mut Value, old: &Value, _: &Context) {
+        keep_metadata(schema, old);
+    }
+
     fn has_generation(&self) -> bool {
         true
     }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks { status_update: &[], ..MetadataChecks::AS_NEW }
+    }
+}
+
+/// The specification of an object that the server cannot do without, which is the same everywhere.
+fn fixed_spec(mut objects: impl Iterator<Item = Value>, name: &str) -> Option<Value> {
+    if !flow_control::MANDATORY.contains(&name) {
+        return None;
+    }
+    objects.find(|object| document::name(object) == name).and_then(|object| object.get("spec").cloned())
 }
 
 fn validate_rule(rule: &Value, path: &Path, errors: &mut Errors) {
@@ -240,7 +251,8 @@ impl Rules for PriorityLevelConfiguration {
                     errors.forbidden(SPEC.at("limited"), "must be nil if the type is not Limited");
                 }
                 if let Some(exempt) = child(spec, "exempt") {
-                    validate_shares(exempt, &SPEC.at("exempt"), errors);
+                    validate_nominal(exempt, &SPEC.at("exempt"), errors);
+                    validate_lendable(exempt, &SPEC.at("exempt"), errors);
                 }
             }
             "Limited" => {
@@ -254,40 +266,84 @@ impl Rules for PriorityLevelConfiguration {
             }
             other => errors.not_supported(SPEC.at("type"), other, &["Exempt", "Limited"]),
         }
+        validate_fixed_level(level, spec, errors);
+        validate_conditions(level, errors);
+    }
+
+    fn validate_create(&self, level: &Value, errors: &mut Errors) {
+        validate_annotation(level, errors);
+    }
+
+    fn validate_update(&self, level: &Value, _: &Value, errors: &mut Errors) {
+        validate_annotation(level, errors);
     }
 
     fn validate_status_update(&self, level: &Value, _: &Value, errors: &mut Errors) {
         validate_conditions(level, errors);
     }
 
+    fn prepare_for_status_update(&self, level: &mut Value, old: &Value, _: &Context) {
+        keep_metadata(level, old);
+    }
+
     fn has_generation(&self) -> bool {
         true
     }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks { status_update: &[], ..MetadataChecks::AS_NEW }
+    }
 }
 
-fn validate_shares(object: &Value, path: &Path, errors: &mut Errors) {
+/// An annotation of conversion between versions that are no longer served.
+fn validate_annotation(level: &Value, errors: &mut Errors) {
+    const ROUND_TRIP: &str = "flowcontrol.k8s.io/v1beta3-preserve-zero-concurrency-shares";
+    if document::annotation(level, ROUND_TRIP).is_some() {
+        errors.forbidden("metadata.annotations", format!("annotation '{ROUND_TRIP}' is forbidden"));
+    }
+}
+
+/// Of the level that everybody needs, only what it lends may change.
+fn validate_fixed_level(level: &Value, spec: &Value, errors: &mut Errors) {
+    let name = document::name(level);
+    let Some(fixed) = fixed_spec(flow_control::priority_levels(), name) else { return };
+    let mut found = spec.clone();
+    if name == "exempt" {
+        document::set(&mut found, "exempt", fixed["exempt"].clone());
+    }
+    if !same(Some(&fixed), Some(&found)) {
+        let except = if name == "exempt" { " except the 'spec.exempt' field" } else { "" };
+        errors.invalid(SPEC, spec.clone(), format!("spec of '{name}'{except} must equal the fixed value"));
+    }
+}
+
+fn validate_nominal(object: &Value, path: &Path, errors: &mut Errors) {
     if let Some(shares) = int(object, "nominalConcurrencyShares").filter(|shares| *shares < 0) {
         errors.invalid(path.at("nominalConcurrencyShares"), shares, "must be a non-negative integer");
     }
+}
+
+fn validate_lendable(object: &Value, path: &Path, errors: &mut Errors) {
     if let Some(percent) = int(object, "lendablePercent").filter(|percent| !(0..=100).contains(percent)) {
         errors.invalid(path.at("lendablePercent"), percent, "must be between 0 and 100, inclusive");
     }
 }
 
 fn validate_limited(limited: &Value, path: &Path, errors: &mut Errors) {
-    validate_shares(limited, path, errors);
+    validate_nominal(limited, path, errors);
+    let at = path.at("limitResponse");
+    let response = child(limited, "limitResponse").unwrap_or(&Value::Null);
+    let queuing = at.at("queuing");
+    match (text(response, "type"), child(response, "queuing")) {
+        ("Reject", Some(_)) => errors.forbidden(queuing, "must be nil if limited.limitResponse.type is not Limited"),
+        ("Reject", None) => {}
+        ("Queue", None) => errors.required(queuing, "must not be empty if limited.limitResponse.type is Limited"),
+        ("Queue", Some(given)) => validate_queuing(given, &queuing, errors),
+        (other, _) => errors.not_supported(at.at("type"), other, &["Queue", "Reject"]),
+    }
+    validate_lendable(limited, path, errors);
     if let Some(percent) = int(limited, "borrowingLimitPercent").filter(|percent| *percent < 0) {
         errors.invalid(path.at("borrowingLimitPercent"), percent, "if specified, must be a non-negative integer");
-    }
-    let path = path.at("limitResponse");
-    let response = child(limited, "limitResponse").unwrap_or(&Value::Null);
-    let at = path.at("queuing");
-    match (opt_text(response, "type").unwrap_or_default(), child(response, "queuing")) {
-        ("Reject", Some(_)) => errors.forbidden(at, "must be nil if limited.limitResponse.type is not Limited"),
-        ("Reject", None) => {}
-        ("Queue", None) => errors.required(at, "must not be empty if limited.limitResponse.type is Limited"),
-        ("Queue", Some(queuing)) => validate_queuing(queuing, &at, errors),
-        (other, _) => errors.not_supported(path.at("type"), other, &["Queue", "Reject"]),
     }
 }
 

@@ -1,10 +1,10 @@
 //! Ingress and IngressClass.
 
-use super::Rules;
 use super::ip::validate_ip;
 use super::path::{
     Path, child, descend, has, immutable, in_range, int, invalid_each, list, one_of, opt_text, shown, text, texts,
 };
+use super::{MetadataChecks, Rules};
 use api::field::Errors;
 use api::{Value, document, names};
 use std::net::IpAddr;
@@ -85,6 +85,10 @@ impl Rules for Ingress {
 
     fn has_generation(&self) -> bool {
         true
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::AGAIN
     }
 }
 
@@ -216,6 +220,10 @@ impl Rules for IngressClass {
 
     fn has_generation(&self) -> bool {
         true
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::AGAIN
     }
 }
 

@@ -5,6 +5,7 @@
 mod admission_policy;
 mod api_service;
 pub mod certificate_signing_request;
+mod conditions;
 mod config_map;
 mod controller_revision;
 mod cron_job;
@@ -39,7 +40,7 @@ mod pod_template;
 mod priority_class;
 mod replica_set;
 mod replication_controller;
-mod resource_claim;
+mod resource;
 mod resource_quota;
 mod role;
 mod runtime_class;
@@ -89,7 +90,7 @@ pub trait Rules: Send + Sync {
     fn prepare_for_status_update(&self, _object: &mut Value, _old: &Value, _context: &Context) {}
 
     /// All checks of an object but those of its metadata: of a new one, or of one that shall replace `old`. Kinds that
-    /// leave alone what was already invalid, or whose order of errors differs, says so here.
+    /// leave alone what was already invalid, or whose order of errors differs, say so here.
     fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
         match old {
             Some(old) => self.validate_update(object, old, errors),
@@ -230,6 +231,8 @@ impl MetadataChecks {
     /// Of kinds that look at everything again, as if it were new.
     pub const AGAIN: MetadataChecks =
         MetadataChecks { update: &[MetadataCheck::Update, MetadataCheck::New], ..MetadataChecks::USUAL };
+    /// Of kinds whose update is checked as if it were new, and only so.
+    pub const AS_NEW: MetadataChecks = MetadataChecks { update: &[MetadataCheck::New], ..MetadataChecks::USUAL };
     /// Of kinds that leave metadata to the registry.
     pub const NONE: MetadataChecks = MetadataChecks { update: &[], status_update: &[], finalizers: false };
 }
@@ -285,10 +288,10 @@ static RULES: &[(&str, &str, &dyn Rules)] = &[
     ("rbac.authorization.k8s.io", "ClusterRoleBinding", &role::ClusterRoleBinding),
     ("rbac.authorization.k8s.io", "Role", &role::Role),
     ("rbac.authorization.k8s.io", "RoleBinding", &role::RoleBinding),
-    ("resource.k8s.io", "DeviceClass", &resource_claim::DeviceClass),
-    ("resource.k8s.io", "ResourceClaim", &resource_claim::ResourceClaim),
-    ("resource.k8s.io", "ResourceClaimTemplate", &resource_claim::ResourceClaimTemplate),
-    ("resource.k8s.io", "ResourceSlice", &resource_claim::ResourceSlice),
+    ("resource.k8s.io", "DeviceClass", &resource::DeviceClass),
+    ("resource.k8s.io", "ResourceClaim", &resource::ResourceClaim),
+    ("resource.k8s.io", "ResourceClaimTemplate", &resource::ResourceClaimTemplate),
+    ("resource.k8s.io", "ResourceSlice", &resource::ResourceSlice),
     ("scheduling.k8s.io", "PriorityClass", &priority_class::PriorityClass),
     ("storage.k8s.io", "CSIDriver", &csi_driver::CsiDriver),
     ("storage.k8s.io", "CSINode", &csi_node::CsiNode),
@@ -331,6 +334,6 @@ pub fn first_error(rules: &dyn Rules, spec: Value) -> String {
     let mut object = serde_json::json!({ "metadata": { "name": "a" }, "spec": spec });
     let mut errors = Errors::new();
     rules.default(&mut object);
-    rules.validate(&object, &mut errors);
+    rules.check(&object, None, &mut errors);
     errors.0.first().map_or_else(String::new, ToString::to_string)
 }

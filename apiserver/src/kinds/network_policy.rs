@@ -4,7 +4,7 @@ use super::Rules;
 use super::ip::validate_cidr;
 use super::labels::validate_selector;
 use super::path::{Path, child, has, in_range, int, invalid_each, list, one_of, opt_text, shown, text, texts};
-use api::field::Errors;
+use api::field::{Errors, quote};
 use api::{Value, document, names};
 use serde_json::json;
 
@@ -50,9 +50,46 @@ impl Rules for NetworkPolicy {
         }
     }
 
+    fn warnings(&self, policy: &Value, _: Option<&Value>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for_each_block(policy, &mut |block, path| {
+            warnings.extend(cidr_warning(text(block, "cidr"), &path.at("cidr")));
+            let path = path.at("except");
+            let except = texts(block, "except").enumerate();
+            warnings.extend(except.filter_map(|(i, cidr)| cidr_warning(cidr, &path.index(i))));
+        });
+        warnings
+    }
+
     fn has_generation(&self) -> bool {
         true
     }
+}
+
+/// Each `ipBlock` of a policy, and where it stands.
+fn for_each_block(policy: &Value, see: &mut impl FnMut(&Value, &Path)) {
+    const SPEC: Path = Path::root("spec");
+    let spec = child(policy, "spec").unwrap_or(&Value::Null);
+    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+        let path = SPEC.at(direction);
+        for (i, rule) in list(spec, direction).iter().enumerate() {
+            let path = path.index(i);
+            let path = path.at(peers);
+            for (j, peer) in list(rule, peers).iter().enumerate() {
+                if let Some(block) = child(peer, "ipBlock") {
+                    see(block, &path.index(j).at("ipBlock"));
+                }
+            }
+        }
+    }
+}
+
+/// Networks can be written in several ways; one is preferred.
+fn cidr_warning(cidr: &str, path: &Path) -> Option<String> {
+    let net: ipnet::IpNet = cidr.parse().ok()?;
+    let (given, canonical) = (quote(cidr), quote(&net.to_string()));
+    let differs = net.addr().is_ipv6() && given != canonical;
+    differs.then(|| format!("{path}: IPv6 CIDR value {given} should be in RFC 5952 canonical format ({canonical})"))
 }
 
 fn validate_rule(rule: &Value, peers: &str, path: &Path, errors: &mut Errors) {

@@ -14,7 +14,7 @@ const SPEC: Path = Path::root("spec");
 pub const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
 /// Where a volume can come from; exactly one is set.
-const SOURCES: [&str; 22] = [
+pub const SOURCES: [&str; 22] = [
     "hostPath",
     "gcePersistentDisk",
     "awsElasticBlockStore",
@@ -230,7 +230,8 @@ fn validate_source(spec: &Value, errors: &mut Errors) {
     }
 }
 
-fn validate_csi(source: &Value, path: &Path, errors: &mut Errors) {
+/// Checks a volume of a CSI driver.
+pub fn validate_csi(source: &Value, path: &Path, errors: &mut Errors) {
     validate_driver_name(errors, &path.at("driver"), text(source, "driver"));
     if text(source, "volumeHandle").is_empty() {
         errors.required(path.at("volumeHandle"), "");

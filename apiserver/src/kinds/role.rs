@@ -1,8 +1,8 @@
 //! Role, ClusterRole and their bindings.
 
-use super::Rules;
 use super::labels::validate_selector;
 use super::path::{Path, child, invalid_each, list, shown, text};
+use super::{MetadataChecks, Rules};
 use api::field::Errors;
 use api::selector::Selector;
 use api::{Value, document, names};
@@ -25,6 +25,10 @@ impl Rules for Role {
 
     fn allow_create_on_update(&self) -> bool {
         true
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::AGAIN
     }
 }
 
@@ -52,6 +56,10 @@ impl Rules for ClusterRole {
 
     fn allow_create_on_update(&self) -> bool {
         true
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::AGAIN
     }
 }
 
@@ -90,13 +98,10 @@ macro_rules! binding_rules {
                 default_groups(binding);
             }
 
-            fn validate(&self, binding: &Value, errors: &mut Errors) {
+            fn check(&self, binding: &Value, old: Option<&Value>, errors: &mut Errors) {
                 validate_binding(binding, $namespaced, errors);
-            }
-
-            fn validate_update(&self, binding: &Value, old: &Value, errors: &mut Errors) {
                 let role = |object| child(object, "roleRef");
-                if role(binding) != role(old) {
+                if old.is_some_and(|old| role(binding) != role(old)) {
                     errors.invalid("roleRef", shown(role(binding)), "cannot change roleRef");
                 }
             }
@@ -107,6 +112,10 @@ macro_rules! binding_rules {
 
             fn allow_create_on_update(&self) -> bool {
                 true
+            }
+
+            fn metadata_checks(&self) -> MetadataChecks {
+                MetadataChecks::AGAIN
             }
         }
     };
@@ -181,7 +190,7 @@ mod tests {
     fn first(rules: &dyn Rules, mut object: Value) -> String {
         rules.default(&mut object);
         let mut errors = Errors::new();
-        rules.validate(&object, &mut errors);
+        rules.check(&object, None, &mut errors);
         errors.0.first().map_or_else(String::new, ToString::to_string)
     }
 

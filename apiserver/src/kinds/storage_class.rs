@@ -1,9 +1,10 @@
 //! StorageClass and VolumeAttributesClass.
 
-use super::Rules;
 use super::path::{Path, child, entries, has, immutable, invalid_each, list, one_of, opt_text, text, texts};
+use super::{MetadataChecks, Rules};
 use api::field::Errors;
 use api::{Value, document, names};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub struct StorageClass;
 pub struct VolumeAttributesClass;
@@ -34,7 +35,9 @@ impl Rules for StorageClass {
         validate_topologies(list(class, "allowedTopologies"), errors);
     }
 
-    fn validate_update(&self, class: &Value, old: &Value, errors: &mut Errors) {
+    fn check(&self, class: &Value, old: Option<&Value>, errors: &mut Errors) {
+        self.validate(class, errors);
+        let Some(old) = old else { return };
         for key in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
             immutable(errors, class, old, &ROOT, key);
         }
@@ -42,6 +45,10 @@ impl Rules for StorageClass {
 
     fn returns_deleted(&self) -> bool {
         true
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::AGAIN
     }
 }
 
@@ -64,6 +71,10 @@ impl Rules for VolumeAttributesClass {
 
     fn returns_deleted(&self) -> bool {
         true
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::AGAIN
     }
 }
 
@@ -95,15 +106,18 @@ fn validate_parameters(class: &Value, errors: &mut Errors) {
     }
 }
 
+/// What a term asks for, whatever the order.
+fn requirements(term: &Value) -> BTreeMap<&str, BTreeSet<&str>> {
+    let expressions = list(term, "matchLabelExpressions").iter();
+    expressions.map(|expression| (text(expression, "key"), texts(expression, "values").collect())).collect()
+}
+
 fn validate_topologies(terms: &[Value], errors: &mut Errors) {
     let path = Path::root("allowedTopologies");
     for (i, term) in terms.iter().enumerate() {
         let path = path.index(i);
         let path = path.at("matchLabelExpressions");
         let expressions = list(term, "matchLabelExpressions");
-        if terms[..i].contains(term) {
-            errors.duplicate(path, "");
-        }
         for (i, expression) in expressions.iter().enumerate() {
             let path = path.index(i);
             let key = text(expression, "key");
@@ -118,6 +132,13 @@ fn validate_topologies(terms: &[Value], errors: &mut Errors) {
             if expressions[..i].iter().any(|other| text(other, "key") == key) {
                 errors.duplicate(path.at("key"), key);
             }
+        }
+        // Upstream compares with as many empty terms as there are terms, too.
+        let wanted = requirements(term);
+        let empty = if wanted.is_empty() { terms.len() } else { 0 };
+        let equal = terms[..i].iter().filter(|other| requirements(other) == wanted).count();
+        for _ in 0..empty + equal {
+            errors.duplicate(path, "");
         }
     }
 }
@@ -144,7 +165,8 @@ mod tests {
             assert_eq!(errors.0.first().map_or_else(String::new, ToString::to_string), expected);
         }
         let mut errors = Errors::new();
-        StorageClass.validate_update(&json!({"provisioner": "a"}), &json!({"provisioner": "b"}), &mut errors);
+        let class = |name: &str| json!({"provisioner": name, "volumeBindingMode": "Immediate"});
+        StorageClass.check(&class("a"), Some(&class("b")), &mut errors);
         assert_eq!(errors.0[0].to_string(), "provisioner: Invalid value: \"a\": field is immutable");
     }
 }

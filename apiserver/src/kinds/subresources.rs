@@ -32,6 +32,17 @@ fn with_version(old: &Value, new: &Value) -> Value {
     object
 }
 
+/// Before a write of the status: puts back what belongs to whoever writes the object itself.
+pub fn keep_metadata(object: &mut Value, old: &Value) {
+    for key in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        let metadata = document::metadata_mut(object);
+        match document::get_map(old, "metadata").and_then(|metadata| metadata.get(key)) {
+            Some(value) => drop(metadata.insert(key.into(), value.clone())),
+            None => drop(metadata.remove(key)),
+        }
+    }
+}
+
 /// Checks what a write of this part may not do.
 pub fn validate(part: Part, object: &Value, old: &Value, errors: &mut Errors) {
     match part {

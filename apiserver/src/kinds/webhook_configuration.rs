@@ -1,8 +1,8 @@
 //! MutatingWebhookConfiguration and ValidatingWebhookConfiguration, and what admission policies share with them.
 
-use super::Rules;
 use super::labels::validate_selector;
-use super::path::{Path, child, has, int, invalid_each, list, one_of, opt_text, text, texts};
+use super::path::{Path, child, has, int, invalid_each, list, one_of, opt_text, required_text, text, texts};
+use super::{MetadataChecks, Rules};
 use api::field::{Errors, quote};
 use api::{Value, document, names};
 use serde_json::json;
@@ -11,6 +11,8 @@ pub struct MutatingWebhookConfiguration;
 pub struct ValidatingWebhookConfiguration;
 
 const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
+const NO_SIDE_EFFECTS: [&str; 2] = ["None", "NoneOnDryRun"];
+const SIDE_EFFECTS: [&str; 4] = ["None", "NoneOnDryRun", "Some", "Unknown"];
 
 macro_rules! configuration_rules {
     ($configuration:ident, $mutating:literal) => {
@@ -20,8 +22,10 @@ macro_rules! configuration_rules {
                 webhooks.into_iter().flatten().for_each(|webhook| default_webhook(webhook, $mutating));
             }
 
-            fn validate(&self, configuration: &Value, errors: &mut Errors) {
-                validate_webhooks(list(configuration, "webhooks"), errors);
+            fn check(&self, configuration: &Value, old: Option<&Value>, errors: &mut Errors) {
+                let webhooks = list(configuration, "webhooks");
+                let lenient = Leniency::of(webhooks, old.map(|old| list(old, "webhooks")));
+                validate_webhooks(webhooks, lenient, errors);
             }
 
             fn has_generation(&self) -> bool {
@@ -34,6 +38,10 @@ macro_rules! configuration_rules {
 
             fn allow_unconditional_update(&self) -> bool {
                 false
+            }
+
+            fn metadata_checks(&self) -> MetadataChecks {
+                MetadataChecks { finalizers: false, ..MetadataChecks::AS_NEW }
             }
         }
     };
@@ -75,50 +83,98 @@ pub fn default_scopes(object: &mut Value, key: &str) {
     rules.into_iter().flatten().for_each(|rule| set_missing(rule, [("scope", json!("*"))]));
 }
 
-fn validate_webhooks(webhooks: &[Value], errors: &mut Errors) {
+/// What the configuration that is replaced had wrong, and so may stay wrong.
+#[derive(Clone, Copy, Default)]
+struct Leniency {
+    side_effects: bool,
+    unknown_review_versions: bool,
+    equal_names: bool,
+    label_values: bool,
+    unchanged_conditions: bool,
+}
+
+impl Leniency {
+    fn of(webhooks: &[Value], old: Option<&[Value]>) -> Leniency {
+        let Some(old) = old else { return Leniency::default() };
+        let versions = |webhook| list(webhook, "admissionReviewVersions");
+        let known = |version: &Value| version.as_str().is_some_and(|version| REVIEW_VERSIONS.contains(&version));
+        let name_of = |webhook| text(webhook, "name");
+        let conditions = |webhooks: &[Value]| -> Vec<Vec<Value>> {
+            webhooks.iter().map(|webhook| list(webhook, "matchConditions").to_vec()).collect()
+        };
+        Leniency {
+            side_effects: !old.iter().all(|webhook| NO_SIDE_EFFECTS.contains(&text(webhook, "sideEffects"))),
+            unknown_review_versions: old
+                .iter()
+                .any(|webhook| !versions(webhook).is_empty() && !versions(webhook).iter().any(known)),
+            equal_names: (1..old.len()).any(|i| old[..i].iter().any(|other| name_of(other) == name_of(&old[i]))),
+            label_values: old.iter().any(|webhook| {
+                let mut errors = Errors::new();
+                validate_selectors(webhook, &Path::root(""), &mut errors);
+                !errors.is_empty()
+            }),
+            unchanged_conditions: conditions(webhooks) == conditions(old),
+        }
+    }
+}
+
+fn validate_webhooks(webhooks: &[Value], lenient: Leniency, errors: &mut Errors) {
     let path = Path::root("webhooks");
     for (i, webhook) in webhooks.iter().enumerate() {
         let path = path.index(i);
-        validate_webhook(webhook, &path, errors);
-        validate_review_versions(webhook, &path.at("admissionReviewVersions"), errors);
+        validate_webhook(webhook, lenient, &path, errors);
+        let versions: Vec<&str> = texts(webhook, "admissionReviewVersions").collect();
+        let at = path.at("admissionReviewVersions");
+        match versions.is_empty() {
+            true => errors.required(at, format!("must specify one of {}", REVIEW_VERSIONS.join(", "))),
+            false => validate_review_versions(&versions, !lenient.unknown_review_versions, &at, errors),
+        }
         let name = text(webhook, "name");
-        if !name.is_empty() && webhooks[..i].iter().any(|other| text(other, "name") == name) {
+        let taken = webhooks[..i].iter().any(|other| text(other, "name") == name);
+        if !lenient.equal_names && !name.is_empty() && taken {
             errors.duplicate(path.at("name"), name);
         }
     }
 }
 
-fn validate_webhook(webhook: &Value, path: &Path, errors: &mut Errors) {
+fn validate_webhook(webhook: &Value, lenient: Leniency, path: &Path, errors: &mut Errors) {
     validate_qualified_domain(text(webhook, "name"), &path.at("name"), errors);
     let rules = path.at("rules");
     for (i, rule) in list(webhook, "rules").iter().enumerate() {
         validate_rule(rule, &rules.index(i), errors);
     }
-    for (key, allowed) in [
-        ("failurePolicy", ["Fail", "Ignore"]),
-        ("matchPolicy", ["Equivalent", "Exact"]),
-        ("reinvocationPolicy", ["IfNeeded", "Never"]),
-        ("sideEffects", ["None", "NoneOnDryRun"]),
-    ] {
-        match opt_text(webhook, key) {
-            Some(value) => one_of(errors, &path.at(key), value, &allowed),
-            None if key == "sideEffects" => {
-                errors.required(path.at(key), format!("must specify one of {}", allowed.join(", ")));
-            }
-            None => {}
+    for (key, allowed) in [("failurePolicy", ["Fail", "Ignore"]), ("matchPolicy", ["Equivalent", "Exact"])] {
+        if let Some(value) = opt_text(webhook, key) {
+            one_of(errors, &path.at(key), value, &allowed);
         }
+    }
+    let allowed = if lenient.side_effects { &SIDE_EFFECTS as &[&str] } else { &NO_SIDE_EFFECTS };
+    match opt_text(webhook, "sideEffects") {
+        Some(value) => one_of(errors, &path.at("sideEffects"), value, allowed),
+        None => errors.required(path.at("sideEffects"), format!("must specify one of {}", allowed.join(", "))),
     }
     if let Some(seconds) = int(webhook, "timeoutSeconds").filter(|seconds| !(1..=30).contains(seconds)) {
         errors.invalid(path.at("timeoutSeconds"), seconds, "the timeout value must be between 1 and 30 seconds");
     }
+    if !lenient.label_values {
+        validate_selectors(webhook, path, errors);
+    }
+    if let Some(policy) = opt_text(webhook, "reinvocationPolicy") {
+        one_of(errors, &path.at("reinvocationPolicy"), policy, &["IfNeeded", "Never"]);
+    }
+    let config = child(webhook, "clientConfig").unwrap_or(&Value::Null);
+    validate_client(config, &path.at("clientConfig"), errors);
+    if !lenient.unchanged_conditions {
+        validate_match_conditions(webhook, path, errors);
+    }
+}
+
+fn validate_selectors(webhook: &Value, path: &Path, errors: &mut Errors) {
     for key in ["namespaceSelector", "objectSelector"] {
         if let Some(selector) = child(webhook, key) {
             validate_selector(selector, &path.at(key), errors);
         }
     }
-    let config = child(webhook, "clientConfig").unwrap_or(&Value::Null);
-    validate_client(config, &path.at("clientConfig"), errors);
-    validate_match_conditions(webhook, path, errors);
 }
 
 /// A domain of at least three labels.
@@ -145,6 +201,10 @@ pub fn validate_client(config: &Value, path: &Path, errors: &mut Errors) {
 
 fn validate_url(url: &str, path: &Path, errors: &mut Errors) {
     const FORM: &str = "; desired format: https://host[/path]";
+    if let Some(why) = unreadable(url) {
+        let why = format!("url must be a valid URL: parse {}: {why}{FORM}", quote(url));
+        return errors.required(path, why);
+    }
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     if scheme != "https" {
         errors.invalid(path, scheme, format!("'https' is the only allowed URL scheme{FORM}"));
@@ -167,11 +227,25 @@ fn validate_url(url: &str, path: &Path, errors: &mut Errors) {
     }
 }
 
+/// Why a text is no URL at all.
+fn unreadable(url: &str) -> Option<String> {
+    if url.bytes().any(|b| b < 0x20 || b == 0x7f) {
+        return Some("net/url: invalid control character in URL".to_owned());
+    }
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    if let Some(c) = host.chars().find(|c| matches!(c, ' ' | '<' | '>' | '"' | '\\' | '^' | '`' | '{' | '|' | '}')) {
+        return Some(format!("invalid character {} in host name", quote(&c.to_string())));
+    }
+    let (_, port) = host.rsplit_once(']').unwrap_or(("", host)).1.split_once(':')?;
+    let digits = port.bytes().all(|b| b.is_ascii_digit());
+    (!digits).then(|| format!("invalid port {} after host", quote(&format!(":{port}"))))
+}
+
 fn validate_service(service: &Value, path: &Path, errors: &mut Errors) {
-    for (key, why) in [("name", "service name is required"), ("namespace", "service namespace is required")] {
-        if text(service, key).is_empty() {
-            errors.required(path.at(key), why);
-        }
+    for key in ["name", "namespace"] {
+        required_text(errors, service, path, key);
     }
     if let Some(port) = int(service, "port") {
         let messages = names::port_number(port);
@@ -232,11 +306,17 @@ fn validate_resources(resources: &[&str], path: &Path, errors: &mut Errors) {
     if resources.is_empty() {
         errors.required(path, "");
     }
+    // Only the last resource without a subresource counts here.
+    let mut plain = false;
     for (i, resource) in resources.iter().enumerate() {
         if resource.is_empty() {
             errors.required(path.index(i), "");
+            continue;
         }
-        let Some((name, sub)) = resource.split_once('/') else { continue };
+        let Some((name, sub)) = resource.split_once('/') else {
+            plain = *resource != "*";
+            continue;
+        };
         for general in [format!("{name}/*"), format!("*/{sub}")] {
             if resources[..i].contains(&general.as_str()) {
                 let message = format!("if '{general}' is present, must not specify {resource}");
@@ -247,19 +327,14 @@ fn validate_resources(resources: &[&str], path: &Path, errors: &mut Errors) {
     if resources.len() > 1 && resources.contains(&"*/*") {
         errors.invalid(path, json!(resources), "if '*/*' is present, must not specify other resources");
     }
-    let plain = |resource: &&str| !resource.contains('/') && *resource != "*" && !resource.is_empty();
-    if resources.contains(&"*") && resources.iter().any(plain) {
+    if resources.contains(&"*") && plain {
         const WHY: &str = "if '*' is present, must not specify other resources without subresources";
         errors.invalid(path, json!(resources), WHY);
     }
 }
 
-fn validate_review_versions(webhook: &Value, path: &Path, errors: &mut Errors) {
-    let versions: Vec<&str> = texts(webhook, "admissionReviewVersions").collect();
-    let known = REVIEW_VERSIONS.join(", ");
-    if versions.is_empty() {
-        return errors.required(path, format!("must specify one of {known}"));
-    }
+/// Checks the versions of reviews that a webhook takes; `known` when this server has to know one of them.
+pub fn validate_review_versions(versions: &[&str], known: bool, path: &Path, errors: &mut Errors) {
     for (i, version) in versions.iter().enumerate() {
         if versions[..i].contains(version) {
             errors.invalid(path.index(i), *version, "duplicate version");
@@ -267,8 +342,8 @@ fn validate_review_versions(webhook: &Value, path: &Path, errors: &mut Errors) {
         }
         invalid_each(errors, &path.index(i), version, names::dns1035_label(version));
     }
-    if !versions.iter().any(|version| REVIEW_VERSIONS.contains(version)) {
-        errors.invalid(path, json!(versions), format!("must include at least one of {known}"));
+    if known && !versions.iter().any(|version| REVIEW_VERSIONS.contains(version)) {
+        errors.invalid(path, json!(versions), format!("must include at least one of {}", REVIEW_VERSIONS.join(", ")));
     }
 }
 
@@ -320,7 +395,7 @@ mod tests {
             let mut configuration = json!({"webhooks": [webhook]});
             ValidatingWebhookConfiguration.default(&mut configuration);
             let mut errors = Errors::new();
-            ValidatingWebhookConfiguration.validate(&configuration, &mut errors);
+            ValidatingWebhookConfiguration.check(&configuration, None, &mut errors);
             errors.0.first().map_or_else(String::new, ToString::to_string)
         };
         assert_eq!(webhook(json!({})), "");

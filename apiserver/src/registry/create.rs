@@ -53,6 +53,7 @@ impl ApiServer {
             meta::validate_any(&object, resource, &mut errors);
         }
         check(resource, document::name(&object), &errors)?;
+        api::schema::settle(&mut object, resource.ty);
         for warning in resource.rules.warnings(&object, None) {
             call.warn(warning);
         }

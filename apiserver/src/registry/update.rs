@@ -91,6 +91,7 @@ impl ApiServer {
             document::set(&mut object, "metadata.generation", generation);
         }
         validate(call, part, &object, &old)?;
+        api::schema::settle(&mut object, resource.ty);
         admission::validate(call, Some(&object), Some(&old))?;
         let remove = ends_deletion(call, &object);
         document::metadata_mut(&mut object).insert("resourceVersion".into(), document::resource_version(&old).into());
@@ -129,7 +130,7 @@ fn check_versions(call: &Call<'_>, part: Part, object: &Value, old: &Value) -> R
         if part != Part::Internal && !call.resource.rules.allow_unconditional_update() && call.subresource.is_empty() {
             let mut errors = Errors::new();
             errors.invalid("metadata.resourceVersion", 0, "must be specified for an update");
-            check(call.resource, call.name, &errors)?;
+            return Err(ApiError::invalid(call.resource.kind.group, call.resource.kind.resource, call.name, &errors));
         }
         return Ok(());
     }

@@ -1,0 +1,185 @@
+//! ResourceClaim, its template, DeviceClass and ResourceSlice (KEP-4381).
+
+mod claim;
+mod device;
+mod names;
+mod slice;
+mod status;
+
+use super::labels::{validate_annotations, validate_labels};
+use super::path::{Path, child, immutable, list, opt_text};
+use super::pod::is_extended;
+use super::subresources::keep_metadata;
+use super::{Context, MetadataCheck, MetadataChecks, Rules};
+use api::field::Errors;
+use api::{Value, document};
+use serde_json::json;
+
+pub struct ResourceClaim;
+pub struct ResourceClaimTemplate;
+pub struct DeviceClass;
+pub struct ResourceSlice;
+
+const ROOT: Path = Path::root("");
+const SPEC: Path = Path::root("spec");
+
+impl Rules for ResourceClaim {
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks { update: &[MetadataCheck::New, MetadataCheck::Update], ..MetadataChecks::USUAL }
+    }
+
+    fn default(&self, claim: &mut Value) {
+        claim::default_requests(claim.pointer_mut("/spec/devices"));
+    }
+
+    fn prepare_for_create(&self, claim: &mut Value, _: &Context) {
+        document::set(claim, "status", json!({}));
+    }
+
+    fn prepare_for_status_update(&self, claim: &mut Value, old: &Value, _: &Context) {
+        keep_metadata(claim, old);
+        status::forget_deallocated(claim, old);
+    }
+
+    /// What cannot change needs no second look.
+    fn check(&self, claim: &Value, old: Option<&Value>, errors: &mut Errors) {
+        match old {
+            Some(old) => immutable(errors, claim, old, &ROOT, "spec"),
+            None => claim::validate_spec(child(claim, "spec").unwrap_or(&Value::Null), &SPEC, errors),
+        }
+    }
+
+    fn validate_status_update(&self, claim: &Value, old: &Value, errors: &mut Errors) {
+        status::validate(claim, old, errors);
+    }
+
+    fn returns_deleted(&self) -> bool {
+        true
+    }
+}
+
+impl Rules for ResourceClaimTemplate {
+    fn default(&self, template: &mut Value) {
+        claim::default_requests(template.pointer_mut("/spec/spec/devices"));
+    }
+
+    fn check(&self, template: &Value, old: Option<&Value>, errors: &mut Errors) {
+        if let Some(old) = old {
+            return immutable(errors, template, old, &ROOT, "spec");
+        }
+        let spec = child(template, "spec").unwrap_or(&Value::Null);
+        if let Some(metadata) = child(spec, "metadata") {
+            let path = SPEC.at("metadata");
+            validate_annotations(metadata, &path, errors);
+            validate_labels(metadata, &path, "labels", errors);
+        }
+        claim::validate_spec(child(spec, "spec").unwrap_or(&Value::Null), &SPEC.at("spec"), errors);
+    }
+
+    fn returns_deleted(&self) -> bool {
+        true
+    }
+}
+
+impl Rules for DeviceClass {
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks { update: &[MetadataCheck::New, MetadataCheck::Update], ..MetadataChecks::USUAL }
+    }
+
+    fn validate(&self, class: &Value, errors: &mut Errors) {
+        let spec = child(class, "spec").unwrap_or(&Value::Null);
+        claim::validate_selectors(spec, &SPEC, errors);
+        let path = SPEC.at("config");
+        each(list(spec, "config"), MAX_CONFIGS, &path, errors, claim::validate_configuration);
+        if let Some(name) = opt_text(spec, "extendedResourceName").filter(|name| !is_extended(name)) {
+            errors.invalid(SPEC.at("extendedResourceName"), name, "must be a valid extended resource name");
+        }
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn returns_deleted(&self) -> bool {
+        true
+    }
+}
+
+impl Rules for ResourceSlice {
+    fn prepare_for_create(&self, slice: &mut Value, context: &Context) {
+        slice::drop_disabled(slice);
+        slice::date_taints(slice, context.now);
+    }
+
+    fn prepare_for_update(&self, slice: &mut Value, _: &Value, context: &Context) {
+        slice::drop_disabled(slice);
+        slice::date_taints(slice, context.now);
+    }
+
+    fn check(&self, slice: &Value, old: Option<&Value>, errors: &mut Errors) {
+        let spec = |object| child(object, "spec").unwrap_or(&Value::Null);
+        slice::validate(spec(slice), old.map(spec), errors);
+    }
+
+    fn warnings(&self, slice: &Value, _: Option<&Value>) -> Vec<String> {
+        let driver = document::get_str(slice, "spec.driver");
+        if driver == driver.to_lowercase() {
+            return Vec::new();
+        }
+        let driver = api::field::quote(driver);
+        vec![format!("spec.driver: driver names should be lowercase; {driver} contains uppercase characters")]
+    }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["spec.driver", "spec.nodeName"]
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn returns_deleted(&self) -> bool {
+        true
+    }
+}
+
+const MAX_CONFIGS: usize = 32;
+/// How many requests a claim may have, and how many devices it may be given.
+const MAX_REQUESTS: usize = 32;
+
+/// Checks each item, unless there are too many.
+fn each(items: &[Value], max: usize, path: &Path, errors: &mut Errors, check: impl Fn(&Value, &Path, &mut Errors)) {
+    if items.len() > max {
+        return errors.too_many(path, items.len(), max);
+    }
+    for (i, item) in items.iter().enumerate() {
+        check(item, &path.index(i), errors);
+    }
+}
+
+/// As [`each`]; then no two items may have the same key.
+fn each_once<K: PartialEq + Into<Value> + Clone>(
+    items: &[Value],
+    max: usize,
+    path: &Path,
+    errors: &mut Errors,
+    key: impl Fn(&Value) -> K,
+    check: impl Fn(&Value, &Path, &mut Errors),
+) {
+    each(items, max, path, errors, check);
+    if items.len() > max {
+        return;
+    }
+    let mut seen = Vec::with_capacity(items.len());
+    for (i, item) in items.iter().enumerate() {
+        let key = key(item);
+        if seen.contains(&key) {
+            errors.duplicate(path.index(i), key.clone());
+        } else {
+            seen.push(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
