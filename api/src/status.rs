@@ -231,7 +231,8 @@ impl ApiError {
         if !self.continue_token.is_empty() {
             status["metadata"]["continue"] = self.continue_token.as_str().into();
         }
-        if !details.is_empty() {
+        // Upstream writes them empty where it does not know what was asked for.
+        if !details.is_empty() || matches!(self.code, 404 | 405) {
             status["details"] = Value::Object(details);
         }
         status

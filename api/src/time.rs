@@ -89,6 +89,9 @@ pub fn parse_duration(text: &str) -> Result<SignedDuration, String> {
     let mut nanos: i128 = 0;
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+        if digits == 0 {
+            return Err(wrong());
+        }
         let (number, tail) = rest.split_at(digits);
         let letters = tail.bytes().take_while(|b| !b.is_ascii_digit() && *b != b'.').count();
         let (unit, tail) = tail.split_at(letters);

@@ -21,10 +21,22 @@ pub struct Resource {
     pub has_status: bool,
 }
 
-/// A pair of pure functions between a served shape and the stored one.
+/// A pair of pure functions between a served shape and the stored one, which is of another group or version.
 pub struct Conversion {
+    pub stored_group: &'static str,
+    pub stored_version: &'static str,
     pub to_stored: fn(Value) -> Value,
     pub from_stored: fn(Value) -> Value,
+}
+
+/// A document that was converted, as the type it has now writes it.
+fn canonical(object: Value, ty: TypeRef<'_>) -> Value {
+    let mut object = match api::codec::check(object.clone(), ty) {
+        Ok(decoded) => decoded.value,
+        Err(_) => object,
+    };
+    api::schema::fill(&mut object, ty);
+    object
 }
 
 impl Resource {
@@ -63,9 +75,31 @@ impl Resource {
         let object: Value = serde_json::from_slice(bytes)
             .map_err(|error| api::status::ApiError::internal(format!("stored object cannot be read: {error}")))?;
         Ok(match self.conversion {
-            Some(conversion) => (conversion.from_stored)(object),
+            Some(conversion) => canonical((conversion.from_stored)(object), self.ty),
             None => object,
         })
+    }
+
+    /// The object in the shape that is stored.
+    pub fn to_stored(&self, object: &Value) -> Value {
+        let Some(conversion) = self.conversion else { return object.clone() };
+        let stored = (conversion.to_stored)(object.clone());
+        match Schema::of_kind(conversion.stored_group, conversion.stored_version, self.kind.kind) {
+            Some(ty) => canonical(stored, ty),
+            None => stored,
+        }
+    }
+
+    /// Leaves of an object what the store's shape can hold.
+    pub fn through_store(&self, object: &mut Value) {
+        if let Some(conversion) = self.conversion {
+            *object = canonical((conversion.from_stored)(self.to_stored(object)), self.ty);
+        }
+    }
+
+    /// The group that messages about an object name: the one that it is stored in.
+    pub fn stored_group(&self) -> &'static str {
+        self.conversion.map_or(self.kind.group, |conversion| conversion.stored_group)
     }
 }
 

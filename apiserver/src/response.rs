@@ -126,7 +126,14 @@ pub fn write_object(out: &mut Vec<u8>, resource: &Resource, stored: &[u8], outpu
 
 fn shaped(resource: &Resource, object: Value, output: Output, headers: bool) -> Value {
     match output.shape {
-        Shape::Object => object,
+        Shape::Object if headers => object,
+        Shape::Object => {
+            let mut object = object;
+            for key in ["kind", "apiVersion"] {
+                document::as_map(&mut object).remove(key);
+            }
+            object
+        }
         // A `Status` or a subresource's own kind is not the resource's to print.
         _ if object.get("kind").and_then(Value::as_str) != Some(resource.kind.kind) => object,
         Shape::Metadata => json!({

@@ -41,7 +41,7 @@ impl Selection {
                     true => {
                         format!("{} is not a known field selector: only {METADATA_FIELDS}", api::field::quote(field))
                     }
-                    false => format!("field label not supported: {field}"),
+                    false => resource.rules.unknown_field(field),
                 }));
             }
         }

@@ -69,6 +69,7 @@ impl ApiServer {
     /// Brings an object to the form it is stored in: the schema's defaults, the kind's, and the zeros that Go writes.
     pub fn complete(&self, resource: &Resource, object: &mut Value) {
         resource.default(object);
+        resource.through_store(object);
         api::schema::fill(object, resource.ty);
     }
 }

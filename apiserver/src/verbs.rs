@@ -184,6 +184,13 @@ pub async fn update(
     if part == Part::Main && resource.rules.allow_create_on_update() && server.read(&call).is_err_and(|e| e.code == 404)
     {
         check_create_on_update(&call, incoming, &object)?;
+        let uid = document::uid(&object);
+        if !uid.is_empty() {
+            return Err(call.precondition_failed("UID", uid, ""));
+        }
+        // The version of something that is gone binds nobody.
+        let mut object = object;
+        document::metadata_mut(&mut object).remove("resourceVersion");
         let created = server.create(&call, object).await?;
         return Ok(reply(201, &call, created, output));
     }

@@ -26,7 +26,8 @@ pub fn fill(value: &mut Value, ty: TypeRef<'_>) {
     walk(value, ty, &mut |value, ty| {
         let Some(map) = value.as_object_mut() else { return };
         for field in ty.ty.fields.iter().filter(|f| f.presence == Presence::Always) {
-            if !map.contains_key(&*field.name) {
+            // Upstream's store does not tell an empty list from none.
+            if map.get(&*field.name).is_none_or(|value| value.as_array().is_some_and(Vec::is_empty)) {
                 map.insert(field.name.to_string(), field.ty.zero());
             }
         }

@@ -2,6 +2,7 @@
 //! request (`validate`); both run inside the registry's loop, so that they see what is committed.
 
 mod certificates;
+mod claim_resize;
 mod default_tolerations;
 mod device_admin;
 mod namespace_lifecycle;
@@ -46,6 +47,7 @@ static PLUGINS: &[Plugin] = &[
     Plugin { name: "Priority", mutate: priority::mutate, validate: priority::validate },
     Plugin { name: "DefaultTolerationSeconds", mutate: default_tolerations::mutate, ..PASS },
     Plugin { name: "RuntimeClass", mutate: runtime_class::mutate, validate: runtime_class::validate },
+    Plugin { name: "PersistentVolumeClaimResize", validate: claim_resize::validate, ..PASS },
     Plugin { name: "CertificateApproval", validate: certificates::approval, ..PASS },
     Plugin { name: "CertificateSigning", validate: certificates::signing, ..PASS },
     Plugin { name: "CertificateSubjectRestriction", validate: certificates::subject, ..PASS },

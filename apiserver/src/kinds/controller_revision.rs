@@ -1,7 +1,7 @@
 //! ControllerRevisions (`apps/v1`): the history of DaemonSets and StatefulSets.
 
 use super::path::{Path, child, immutable, non_negative};
-use super::{MetadataChecks, Rules};
+use super::{MetadataChecks, Rules, check_object_first};
 use api::Value;
 use api::field::Errors;
 
@@ -9,6 +9,10 @@ use api::field::Errors;
 pub struct ControllerRevision;
 
 impl Rules for ControllerRevision {
+    fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+        check_object_first(self, object, old, errors);
+    }
+
     fn validate_create(&self, object: &Value, errors: &mut Errors) {
         match child(object, "data") {
             None => errors.required("data", "data is mandatory"),

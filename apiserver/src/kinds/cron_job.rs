@@ -5,7 +5,9 @@ mod schedule;
 use super::deployment::{drop_disabled_at, spec_mut};
 use super::equality::same;
 use super::job::{default_nested, spec_warnings, validate_spec};
-use super::path::{Path, child, descend, flag, non_negative, non_negative_fields, opt_text, required_one_of, text};
+use super::path::{
+    Path, child, descend, flag, has, non_negative, non_negative_fields, opt_text, required_one_of, text,
+};
 use super::pod::{default, default_template, dns_label_warning};
 use super::{Context, MetadataChecks, Rules};
 use api::document::{self, as_map};
@@ -18,7 +20,8 @@ pub struct CronJob;
 /// A CronJob's name with eleven characters added is the name of a Job, and that is a label value.
 const MAX_NAME: usize = 52;
 
-fn validate_schedule(spec: &Value, path: &Path, errors: &mut Errors) {
+/// Checks the schedule. A zone in it is refused by now, but stays where it was; a zone's name is looked at when it changes.
+fn validate_schedule(spec: &Value, old: Option<&Value>, path: &Path, errors: &mut Errors) {
     let at = path.at("schedule");
     let schedule = text(spec, "schedule");
     if schedule.is_empty() {
@@ -27,13 +30,22 @@ fn validate_schedule(spec: &Value, path: &Path, errors: &mut Errors) {
         if let Err(why) = schedule::parse(schedule) {
             errors.invalid(at, schedule, why);
         }
-        if schedule.contains("TZ") {
-            let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
-            errors.invalid(at, schedule, detail);
+        let had_zone = old.is_some_and(|old| text(old, "schedule").contains("TZ"));
+        match (schedule.contains("TZ"), had_zone) {
+            (true, false) => {
+                let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
+                errors.invalid(at, schedule, detail);
+            }
+            (true, true) if has(spec, "timeZone") => {
+                let detail = "cannot use both timeZone field and TZ or CRON_TZ in schedule";
+                errors.invalid(at, schedule, detail);
+            }
+            _ => {}
         }
     }
     non_negative(errors, spec, path, "startingDeadlineSeconds");
-    if let Some(zone) = opt_text(spec, "timeZone") {
+    let same_zone = |old| opt_text(old, "timeZone") == opt_text(spec, "timeZone");
+    if let Some(zone) = opt_text(spec, "timeZone").filter(|_| !old.is_some_and(same_zone)) {
         for problem in schedule::zone_problems(zone) {
             errors.invalid(path.at("timeZone"), zone, problem);
         }
@@ -66,18 +78,11 @@ impl Rules for CronJob {
         drop_disabled_at(object, Some(old), "spec.jobTemplate.spec.template.spec");
     }
 
-    fn validate_create(&self, object: &Value, errors: &mut Errors) {
-        let name = document::name(object);
-        if name.len() > MAX_NAME {
-            errors.invalid("metadata.name", name, "must be no more than 52 characters");
-        }
-    }
-
-    fn validate(&self, object: &Value, errors: &mut Errors) {
+    fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
         let empty = Value::Object(Map::new());
         let spec = child(object, "spec").unwrap_or(&empty);
         let path = Path::root("spec");
-        validate_schedule(spec, &path, errors);
+        validate_schedule(spec, old.map(|old| child(old, "spec").unwrap_or(&empty)), &path, errors);
         let job = descend(spec, &["jobTemplate", "spec"]).unwrap_or(&empty);
         let at = path.at("jobTemplate.spec");
         validate_spec(job, &at, errors);
@@ -89,6 +94,10 @@ impl Rules for CronJob {
         }
         let limits = ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"];
         non_negative_fields(errors, spec, &path, &limits);
+        let name = document::name(object);
+        if old.is_none() && name.len() > MAX_NAME {
+            errors.invalid("metadata.name", name, "must be no more than 52 characters");
+        }
     }
 
     fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {

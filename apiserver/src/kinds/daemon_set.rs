@@ -5,7 +5,8 @@ use super::deployment::{
 };
 use super::equality::same;
 use super::int_or_percent;
-use super::labels::{is_empty, matches, validate_selector};
+use super::internal;
+use super::labels::{is_empty, matches, validate_changed_selector};
 use super::path::{Path, child, collision_count_grows, descend, non_negative, non_negative_fields, shown, text};
 use super::pod::{Owner, default, validate_always, validate_template};
 use super::{Context, Rules};
@@ -58,7 +59,10 @@ fn validate_strategy(spec: &Value, path: &Path, errors: &mut Errors) {
                 _ => {}
             }
         }
-        _ => errors.not_supported(path, strategy.clone(), &["RollingUpdate", "OnDelete"]),
+        _ => {
+            let printed = internal::compact("DaemonSetUpdateStrategy", strategy);
+            errors.not_supported_printed(path, printed, &["RollingUpdate", "OnDelete"]);
+        }
     }
 }
 
@@ -70,13 +74,17 @@ impl Rules for DaemonSet {
         default(spec, "updateStrategy", json!({}));
         let Some(strategy) = spec.get_mut("updateStrategy") else { return };
         default(strategy, "type", "RollingUpdate");
-        if text(strategy, "type") == "RollingUpdate" {
+        let is_rolling = text(strategy, "type") == "RollingUpdate";
+        if is_rolling {
             default(strategy, "rollingUpdate", json!({}));
-            if let Some(rolling) = strategy.get_mut("rollingUpdate") {
-                default_amount(rolling, "maxUnavailable", 1);
-                default_amount(rolling, "maxSurge", 0);
-            }
         }
+        if let Some(rolling) = strategy.get_mut("rollingUpdate").filter(|rolling| rolling.is_object()) {
+            default_amount(rolling, "maxUnavailable", i64::from(is_rolling));
+            default_amount(rolling, "maxSurge", 0);
+        }
+        // Upstream keeps the count in a field of its own and shows it as an annotation, from the start.
+        let count = template_generation(object);
+        set_template_generation(object, count);
     }
 
     fn prepare_for_create(&self, object: &mut Value, _context: &Context) {
@@ -91,14 +99,18 @@ impl Rules for DaemonSet {
         set_template_generation(object, template_generation(old) + i64::from(changed));
     }
 
-    fn validate(&self, object: &Value, errors: &mut Errors) {
+    fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+        if let Some(old) = old {
+            self.validate_update(object, old, errors);
+        }
         let empty = Value::Object(Map::new());
         let spec = child(object, "spec").unwrap_or(&empty);
         let path = Path::root("spec");
         let selector = child(spec, "selector");
         let template = child(spec, "template").unwrap_or(&empty);
         if let Some(selector) = selector {
-            validate_selector(selector, &path.at("selector"), errors);
+            let old = old.and_then(|old| descend(old, &["spec", "selector"]));
+            validate_changed_selector(selector, old, &path.at("selector"), errors);
         }
         if matches(selector, document::labels(template)) == Some(false) {
             let labels = shown(descend(template, &["metadata", "labels"]));

@@ -5,6 +5,7 @@ mod tests;
 
 use super::equality::same;
 use super::int_or_percent;
+use super::internal;
 use super::labels::{is_empty, matches, validate_selector};
 use super::path::{
     Path, at_most, child, collision_count_grows, descend, has, immutable, int, non_negative, non_negative_fields, text,
@@ -12,7 +13,7 @@ use super::path::{
 use super::pod::{
     Owner, default, default_template, dns_label_warning, drop_disabled, template_warnings, validate_replicated,
 };
-use super::{Context, Rules};
+use super::{Context, Rules, check_object_first};
 use api::document::{self, as_map};
 use api::field::Errors;
 use api::{Map, Value};
@@ -58,9 +59,8 @@ pub(super) fn workload_warnings(object: &Value, old: Option<&Value>) -> Vec<Stri
     warnings
 }
 
-/// Checks replicas, selector and template, as Deployments and ReplicaSets have them alike.
-pub(super) fn validate_replicas_and_template(spec: &Value, path: &Path, errors: &mut Errors) {
-    non_negative(errors, spec, path, "replicas");
+/// Checks selector and template, as Deployments and ReplicaSets have them alike.
+pub(super) fn validate_selector_and_template(spec: &Value, path: &Path, errors: &mut Errors) {
     let selector = child(spec, "selector");
     let at = path.at("selector");
     match selector {
@@ -77,8 +77,6 @@ pub(super) fn validate_replicas_and_template(spec: &Value, path: &Path, errors: 
     }
     let empty = Value::Object(Map::new());
     let template = child(spec, "template").unwrap_or(&empty);
-    // Without a selector there is nothing that the labels could fail to match.
-    let selector = selector.unwrap_or(&empty);
     validate_replicated("ReplicaSet", template, selector, &Owner::default(), &path.at("template"), errors);
 }
 
@@ -102,7 +100,10 @@ fn validate_strategy(spec: &Value, path: &Path, errors: &mut Errors) {
             }
             int_or_percent::validate_at_most_all(rolling, "maxUnavailable", &at, errors);
         }
-        _ => errors.not_supported(path, strategy.clone(), &["Recreate", "RollingUpdate"]),
+        _ => {
+            let printed = internal::compact("DeploymentStrategy", strategy);
+            errors.not_supported_printed(path, printed, &["Recreate", "RollingUpdate"]);
+        }
     }
 }
 
@@ -140,11 +141,16 @@ impl Rules for Deployment {
         }
     }
 
+    fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+        check_object_first(self, object, old, errors);
+    }
+
     fn validate(&self, object: &Value, errors: &mut Errors) {
         let path = Path::root("spec");
         let empty = Value::Object(Map::new());
         let spec = child(object, "spec").unwrap_or(&empty);
-        validate_replicas_and_template(spec, &path, errors);
+        non_negative(errors, spec, &path, "replicas");
+        validate_selector_and_template(spec, &path, errors);
         validate_strategy(spec, &path, errors);
         let counts = ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"];
         non_negative_fields(errors, spec, &path, &counts);

@@ -2,8 +2,9 @@
 //!
 //! [`StrictEvent`] holds the rules of events.k8s.io/v1; its errors name fields as core/v1 does, as upstream's do.
 
+use super::internal;
 use super::path::{Path, child, has, int, invalid_each, shown, text};
-use super::{MetadataChecks, Rules};
+use super::{MetadataChecks, Rules, path_segment};
 use api::field::Errors;
 use api::{Value, document, names};
 use std::borrow::Cow;
@@ -92,6 +93,10 @@ impl Rules for Event {
         Some(TIME_TO_LIVE_SECONDS)
     }
 
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        path_segment(name, prefix)
+    }
+
     fn metadata_checks(&self) -> MetadataChecks {
         MetadataChecks::NONE
     }
@@ -113,7 +118,8 @@ impl Rules for StrictEvent {
         if child(event, "series") != child(old, "series") {
             validate_series(event, errors);
         }
-        const FIXED: [(&str, &str); 11] = [
+        // In upstream's order, which looks at the reason twice.
+        const FIXED: [(&str, &str); 14] = [
             ("involvedObject", "involvedObject"),
             ("reason", "reason"),
             ("message", "message"),
@@ -121,15 +127,25 @@ impl Rules for StrictEvent {
             ("firstTimestamp", "firstTimestamp"),
             ("lastTimestamp", "lastTimestamp"),
             ("count", "count"),
+            ("reason", "reason"),
             ("type", "type"),
+            ("eventTime", "eventTime"),
             ("action", "action"),
             ("related", "related"),
+            ("reportingComponent", "reportingController"),
             ("reportingInstance", "reportingInstance"),
         ];
-        let controller = [("reportingComponent", "reportingController"), ("eventTime", "eventTime")];
-        for (key, path) in FIXED.into_iter().chain(controller) {
+        for (key, path) in FIXED {
             if child(event, key) != child(old, key) {
-                errors.invalid(path, shown(child(event, key)), "field is immutable");
+                let kind = match key {
+                    "involvedObject" | "related" => "ObjectReference",
+                    "source" => "EventSource",
+                    _ => "",
+                };
+                match child(event, key).filter(|value| value.is_object()) {
+                    Some(value) => errors.invalid_printed(path, internal::compact(kind, value), "field is immutable"),
+                    None => errors.invalid(path, shown(child(event, key)), "field is immutable"),
+                }
             }
         }
     }

@@ -7,14 +7,15 @@ mod tests;
 
 use super::deployment::{default_template_of, drop_disabled_at, spec_mut};
 use super::equality::same;
-use super::labels::{matches, validate_selector};
+use super::internal;
+use super::labels::{matches, validate_changed_selector};
 use super::path::{
     Path, child, descend, flag, has, immutable, int, invalid_each, list, non_negative_fields, opt_text, shown, text,
 };
 use super::pod::{Owner, default, dns_label_warning, template_warnings, validate_template};
 use super::replica_set::count_field;
 use super::{Context, MetadataCheck, MetadataChecks, Rules};
-use api::document;
+use api::document::{self, as_map};
 use api::field::Errors;
 use api::{Map, Value, names};
 use serde_json::json;
@@ -40,10 +41,14 @@ fn default_spec(spec: &mut Value) {
     default(spec, "parallelism", 1);
     let backoff = if has(spec, "backoffLimitPerIndex") { i32::MAX } else { 6 };
     default(spec, "backoffLimit", backoff);
-    default(spec, "completionMode", "NonIndexed");
-    default(spec, "suspend", false);
     let replacement = if has(spec, "podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
-    default(spec, "podReplacementPolicy", replacement);
+    // An empty text is not none.
+    for (key, value) in [("completionMode", "NonIndexed"), ("podReplacementPolicy", replacement)] {
+        if !has(spec, key) {
+            as_map(spec).insert(key.to_owned(), value.into());
+        }
+    }
+    default(spec, "suspend", false);
     default(spec, "manualSelector", false);
 }
 
@@ -77,7 +82,9 @@ fn generate_selector(job: &mut Value) {
 }
 
 /// Without a selector of the client's, template and selector are as [`generate_selector`] makes them.
-fn validate_generated_selector(job: &Value, spec: &Value, errors: &mut Errors) {
+///
+/// `prefixed` says whether the labels of today are needed; Jobs from long ago have only the old ones.
+fn validate_generated_selector(job: &Value, spec: &Value, prefixed: bool, errors: &mut Errors) {
     let Some(selector) = child(spec, "selector").filter(|_| !flag(spec, "manualSelector")) else { return };
     let (name, uid) = (document::name(job), document::uid(job));
     if uid.is_empty() {
@@ -87,7 +94,8 @@ fn validate_generated_selector(job: &Value, spec: &Value, errors: &mut Errors) {
     let path = metadata.at("labels");
     let labels = descend(spec, &["template", "metadata", "labels"]);
     let pairs = [(UID_LABELS[0], uid), (NAME_LABELS[0], name), (UID_LABELS[1], uid), (NAME_LABELS[1], name)];
-    for (key, value) in pairs {
+    let pairs = if prefixed { &pairs[..] } else { &pairs[..2] };
+    for &(key, value) in pairs {
         let detail = format!("must be '{value}'");
         match labels.and_then(|labels| opt_text(labels, key)) {
             None => errors.required(path.key(key), detail),
@@ -95,7 +103,7 @@ fn validate_generated_selector(job: &Value, spec: &Value, errors: &mut Errors) {
             Some(_) => {}
         }
     }
-    let expected: Map = pairs.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
+    let expected: Map = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
     if matches(Some(selector), Some(&expected)) == Some(false) {
         errors.invalid("spec.selector", selector.clone(), "`selector` not auto-generated");
     }
@@ -119,16 +127,16 @@ pub(super) fn validate_spec(spec: &Value, path: &Path, errors: &mut Errors) {
     if let Some(manager) = opt_text(spec, "managedBy") {
         validate_managed_by(manager, &path.at("managedBy"), errors);
     }
-    match text(spec, "completionMode") {
-        "Indexed" => validate_indexed(spec, path, errors),
-        "NonIndexed" | "" => {
+    match opt_text(spec, "completionMode") {
+        Some("Indexed") => validate_indexed(spec, path, errors),
+        Some("NonIndexed") | None => {
             for key in ["backoffLimitPerIndex", "maxFailedIndexes"] {
                 if let Some(value) = int(spec, key) {
                     errors.invalid(path.at(key), value, "requires indexed completion mode");
                 }
             }
         }
-        other => errors.not_supported(path.at("completionMode"), other, &["NonIndexed", "Indexed"]),
+        Some(other) => errors.not_supported(path.at("completionMode"), other, &["NonIndexed", "Indexed"]),
     }
     policy::validate(spec, path, errors);
     let empty = Value::Object(Map::new());
@@ -144,6 +152,25 @@ pub(super) fn validate_spec(spec: &Value, path: &Path, errors: &mut Errors) {
         }
         "OnFailure" | "Never" => {}
         other => errors.not_supported(at, other, &["OnFailure", "Never"]),
+    }
+}
+
+/// Checks the specification of a Job, with its selector.
+fn validate_selecting_spec(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
+    let path = Path::root("spec");
+    validate_spec(spec, &path, errors);
+    let selector = child(spec, "selector");
+    match selector {
+        None => errors.required(path.at("selector"), ""),
+        Some(selector) => {
+            let old = old.and_then(|old| child(old, "selector"));
+            validate_changed_selector(selector, old, &path.at("selector"), errors);
+        }
+    }
+    let labels = descend(spec, &["template", "metadata", "labels"]);
+    if matches(selector, labels.and_then(Value::as_object)) == Some(false) {
+        let detail = "`selector` does not match template `labels`";
+        errors.invalid(path.at("template.metadata.labels"), shown(labels), detail);
     }
 }
 
@@ -212,10 +239,17 @@ fn is_template_mutable(old: &Value) -> bool {
         && document::get_i64(old, "status.active").unwrap_or_default() == 0
 }
 
+/// A structure of the specification must be what it was.
+fn immutable_printed(new: &Value, old: &Value, key: &str, kind: &str, errors: &mut Errors) {
+    if !same(child(new, key), child(old, key)) {
+        let printed = child(new, key).map_or_else(|| "null".to_owned(), |value| internal::compact(kind, value));
+        errors.invalid_printed(Path::root("spec").at(key), printed, "field is immutable");
+    }
+}
+
 fn validate_template_update(new: &Value, old: &Value, is_mutable: bool, errors: &mut Errors) {
-    let path = Path::root("spec");
     if !is_mutable {
-        return immutable(errors, new, old, &path, "template");
+        return immutable_printed(new, old, "template", "PodTemplateSpec", errors);
     }
     let pod = |spec: &Value| {
         let mut pod = descend(spec, &["template", "spec"]).cloned().unwrap_or_else(|| json!({}));
@@ -234,7 +268,7 @@ fn validate_template_update(new: &Value, old: &Value, is_mutable: bool, errors: 
     };
     if !same(Some(&pod(new)), Some(&pod(old))) {
         let value = shown(descend(new, &["template", "spec"]));
-        errors.invalid("spec.template.spec", value, "field is immutable");
+        errors.invalid_printed("spec.template.spec", internal::compact("PodSpec", &value), "field is immutable");
     }
 }
 
@@ -261,22 +295,14 @@ impl Rules for Job {
         drop_disabled_at(object, Some(old), "spec.template.spec");
     }
 
-    fn validate(&self, object: &Value, errors: &mut Errors) {
+    fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
         let empty = Value::Object(Map::new());
         let spec = child(object, "spec").unwrap_or(&empty);
-        let path = Path::root("spec");
-        validate_generated_selector(object, spec, errors);
-        validate_spec(spec, &path, errors);
-        let selector = child(spec, "selector");
-        match selector {
-            None => errors.required(path.at("selector"), ""),
-            Some(selector) => validate_selector(selector, &path.at("selector"), errors),
-        }
-        let labels = descend(spec, &["template", "metadata", "labels"]);
-        if matches(selector, labels.and_then(Value::as_object)) == Some(false) {
-            let detail = "`selector` does not match template `labels`";
-            errors.invalid(path.at("template.metadata.labels"), shown(labels), detail);
-        }
+        let old_spec = old.map(|old| child(old, "spec").unwrap_or(&empty));
+        let had = |key| old_spec.and_then(|old| descend(old, &["template", "metadata", "labels", key])).is_some();
+        let prefixed = old.is_none() || had(NAME_LABELS[1]) && had(UID_LABELS[1]);
+        validate_generated_selector(object, spec, prefixed, errors);
+        validate_selecting_spec(spec, old_spec, errors);
         let completions = int(spec, "completions").unwrap_or_default();
         if text(spec, "completionMode") == "Indexed" && completions > 0 {
             let name = document::name(object);
@@ -285,6 +311,11 @@ impl Rules for Job {
                 let detail = format!("will not able to create pod with invalid DNS label: {host}");
                 errors.invalid("metadata.name", name, detail);
             }
+        }
+        // Upstream's checks of an update begin with those of the specification once more.
+        if let Some(old) = old {
+            validate_selecting_spec(spec, old_spec, errors);
+            self.validate_update(object, old, errors);
         }
     }
 
@@ -304,9 +335,11 @@ impl Rules for Job {
         }
         immutable(errors, new, old_spec, &path, "selector");
         validate_template_update(new, old_spec, is_template_mutable(old), errors);
-        for key in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
-            immutable(errors, new, old_spec, &path, key);
-        }
+        immutable(errors, new, old_spec, &path, "completionMode");
+        immutable_printed(new, old_spec, "podFailurePolicy", "PodFailurePolicy", errors);
+        immutable(errors, new, old_spec, &path, "backoffLimitPerIndex");
+        immutable(errors, new, old_spec, &path, "managedBy");
+        immutable_printed(new, old_spec, "successPolicy", "SuccessPolicy", errors);
     }
 
     fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut Errors) {
@@ -327,6 +360,16 @@ impl Rules for Job {
 
     fn selectable_fields(&self) -> &'static [&'static str] {
         &["status.successful"]
+    }
+
+    fn unknown_field(&self, field: &str) -> String {
+        format!("field label {} not supported for Job", api::field::quote(field))
+    }
+
+    fn deletion_warning(&self) -> Option<&'static str> {
+        Some(
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
+        )
     }
 
     fn selectable_paths(&self) -> &'static [&'static str] {

@@ -43,6 +43,16 @@ pub fn validate_selector(selector: &Value, path: &Path, errors: &mut Errors) {
     validate_selector_values(selector, true, path, errors);
 }
 
+/// Checks a selector that replaces `old`: where that had expressions with values that no label can have, they may stay.
+pub fn validate_changed_selector(selector: &Value, old: Option<&Value>, path: &Path, errors: &mut Errors) {
+    validate_selector_values(selector, !old.is_some_and(has_invalid_value), path, errors);
+}
+
+fn has_invalid_value(selector: &Value) -> bool {
+    let mut values = list(selector, "matchExpressions").iter().flat_map(|requirement| texts(requirement, "values"));
+    values.any(|value| !names::label_value(value).is_empty())
+}
+
 /// Like [`validate_selector`]; the values of requirements are checked where `strict_values`.
 pub fn validate_selector_values(selector: &Value, strict_values: bool, path: &Path, errors: &mut Errors) {
     validate_labels(selector, path, "matchLabels", errors);

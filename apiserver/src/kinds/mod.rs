@@ -23,7 +23,7 @@ mod flow_schema;
 pub mod horizontal_pod_autoscaler;
 mod ingress;
 mod int_or_percent;
-mod internal;
+pub mod internal;
 mod ip;
 mod job;
 mod labels;
@@ -141,6 +141,11 @@ pub trait Rules: Send + Sync {
         &[]
     }
 
+    /// What a client is told about a field that it cannot select by, where there are others than name and namespace.
+    fn unknown_field(&self, field: &str) -> String {
+        format!("field label not supported: {field}")
+    }
+
     /// The parts of an object that [`Rules::selectable_field`] reads besides name and namespace.
     fn selectable_paths(&self) -> &'static [&'static str] {
         self.selectable_fields()
@@ -199,10 +204,34 @@ pub trait Rules: Send + Sync {
         false
     }
 
+    /// Why the object of this name must never be deleted; 403.
+    fn undeletable(&self, _name: &str) -> Option<&'static str> {
+        None
+    }
+
+    /// A warning for whoever deletes an object without saying what becomes of its dependents.
+    fn deletion_warning(&self) -> Option<&'static str> {
+        None
+    }
+
     /// How long an object lives before the store drops it, in seconds.
     fn time_to_live(&self) -> Option<u64> {
         None
     }
+}
+
+/// [`Rules::check`] of kinds that look at the object first and at what changed afterwards.
+fn check_object_first(rules: &dyn Rules, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+    rules.validate(object, errors);
+    match old {
+        Some(old) => rules.validate_update(object, old, errors),
+        None => rules.validate_create(object, errors),
+    }
+}
+
+/// The names of kinds that take whatever fits into a path.
+pub fn path_segment(name: &str, prefix: bool) -> Vec<String> {
+    if prefix { api::names::path_segment_prefix(name) } else { api::names::path_segment(name) }
 }
 
 /// One pass over metadata.
@@ -307,9 +336,19 @@ static CONVERSIONS: &[(&str, &str, &str, Conversion)] = &[
         "autoscaling",
         "v1",
         "HorizontalPodAutoscaler",
-        Conversion { to_stored: horizontal_pod_autoscaler::v1_to_v2, from_stored: horizontal_pod_autoscaler::v2_to_v1 },
+        Conversion {
+            stored_group: "autoscaling",
+            stored_version: "v2",
+            to_stored: horizontal_pod_autoscaler::v1_to_v2,
+            from_stored: horizontal_pod_autoscaler::v2_to_v1,
+        },
     ),
-    ("events.k8s.io", "v1", "Event", Conversion { to_stored: event::to_core, from_stored: event::from_core }),
+    (
+        "events.k8s.io",
+        "v1",
+        "Event",
+        Conversion { stored_group: "", stored_version: "v1", to_stored: event::to_core, from_stored: event::from_core },
+    ),
 ];
 
 struct Generic;

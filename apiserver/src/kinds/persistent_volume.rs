@@ -1,43 +1,20 @@
 //! PersistentVolume.
 
-use super::csi_driver::validate_driver_name;
-use super::path::{Path, child, has, invalid_each, list, one_of, opt_text, shown, text, texts};
-use super::pod::{quantity, validate_node_selector};
+mod sources;
+
+pub use sources::{has_source, validate_csi};
+
+use super::path::{Path, child, descend, has, invalid_each, list, one_of, opt_text, shown, text, texts};
+use super::pod::{deprecated_label, quantity, round_up_at, validate_node_selector};
 use super::{Context, MetadataCheck, MetadataChecks, Rules, diff, equality};
 use api::field::Errors;
-use api::{Map, Value, document, names, time};
+use api::{Value, document, names, time};
 use serde_json::json;
 
 pub struct PersistentVolume;
 
 const SPEC: Path = Path::root("spec");
 pub const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-
-/// Where a volume can come from; exactly one is set.
-pub const SOURCES: [&str; 22] = [
-    "hostPath",
-    "gcePersistentDisk",
-    "awsElasticBlockStore",
-    "glusterfs",
-    "flocker",
-    "nfs",
-    "rbd",
-    "quobyte",
-    "cephfs",
-    "iscsi",
-    "cinder",
-    "fc",
-    "flexVolume",
-    "azureFile",
-    "vsphereVolume",
-    "photonPersistentDisk",
-    "portworxVolume",
-    "azureDisk",
-    "scaleIO",
-    "local",
-    "storageos",
-    "csi",
-];
 
 impl Rules for PersistentVolume {
     fn default(&self, volume: &mut Value) {
@@ -49,6 +26,9 @@ impl Rules for PersistentVolume {
             if document::get_str(volume, path).is_empty() {
                 document::set(volume, path, value);
             }
+        }
+        if let Some(spec) = volume.get_mut("spec") {
+            round_up_at(spec, &["capacity"]);
         }
         let host_path = volume.pointer_mut("/spec/hostPath").filter(|source| source.is_object());
         if let Some(source) = host_path.filter(|source| !has(source, "type")) {
@@ -74,8 +54,15 @@ impl Rules for PersistentVolume {
         }
     }
 
-    fn validate(&self, volume: &Value, errors: &mut Errors) {
-        validate_spec(child(volume, "spec").unwrap_or(&Value::Null), errors);
+    fn check(&self, volume: &Value, old: Option<&Value>, errors: &mut Errors) {
+        let spec = child(volume, "spec").unwrap_or(&Value::Null);
+        validate_spec(spec, document::name(volume), errors);
+        sources::validate_mount_options(volume, spec, errors);
+        // Upstream's checks of an update begin with those of the volume once more.
+        if let Some(old) = old {
+            validate_spec(spec, document::name(volume), errors);
+            self.validate_update(volume, old, errors);
+        }
     }
 
     fn validate_update(&self, volume: &Value, old: &Value, errors: &mut Errors) {
@@ -100,12 +87,35 @@ impl Rules for PersistentVolume {
         }
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["name"]
-    }
-
-    fn selectable_field(&self, volume: &Value, _: &str) -> String {
-        document::name(volume).to_owned()
+    fn warnings(&self, volume: &Value, _: Option<&Value>) -> Vec<String> {
+        const DEPRECATED: [(&str, &str); 2] = [
+            (
+                "volume.beta.kubernetes.io/storage-class",
+                "deprecated since v1.8; use \"storageClassName\" attribute instead",
+            ),
+            (
+                "volume.beta.kubernetes.io/mount-options",
+                "deprecated since v1.31; use \"mountOptions\" attribute instead",
+            ),
+        ];
+        let spec = child(volume, "spec").unwrap_or(&Value::Null);
+        let annotated = DEPRECATED.iter().filter(|(key, _)| document::annotation(volume, key).is_some());
+        let mut warnings: Vec<String> =
+            annotated.map(|(key, message)| format!("metadata.annotations[{key}]: {message}")).collect();
+        if text(spec, "persistentVolumeReclaimPolicy") == "Recycle" {
+            warnings.push("spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.".to_owned());
+        }
+        for (i, term) in sources::node_terms(spec).iter().enumerate() {
+            for (j, expression) in list(term, "matchExpressions").iter().enumerate() {
+                let key = text(expression, "key");
+                if let Some(message) = deprecated_label(key) {
+                    let path = format!("spec.nodeAffinity.required.nodeSelectorTerms[{i}].matchExpressions[{j}].key");
+                    warnings.push(format!("{path}: {key} is {message}"));
+                }
+            }
+        }
+        warnings.extend(sources::warnings(spec));
+        warnings
     }
 
     fn returns_deleted(&self) -> bool {
@@ -119,15 +129,14 @@ impl Rules for PersistentVolume {
 
 /// The source alone. A secret for expansion may be added to a CSI source that had none.
 fn source(spec: &Value, old: &Value) -> Value {
-    let members = SOURCES.iter().filter_map(|key| Some(((*key).to_owned(), child(spec, key)?.clone())));
-    let mut source = Value::Object(members.collect::<Map>());
+    let mut source = sources::of(spec);
     if document::get(old, "csi").is_some_and(|csi| !has(csi, "controllerExpandSecretRef")) {
         document::remove(&mut source, "csi.controllerExpandSecretRef");
     }
     source
 }
 
-fn validate_spec(spec: &Value, errors: &mut Errors) {
+fn validate_spec(spec: &Value, name: &str, errors: &mut Errors) {
     let modes = SPEC.at("accessModes");
     if list(spec, "accessModes").is_empty() {
         errors.required(modes, "");
@@ -152,7 +161,12 @@ fn validate_spec(spec: &Value, errors: &mut Errors) {
             None => errors.required(path, "must specify required node constraints"),
         }
     }
-    validate_source(spec, errors);
+    sources::validate(spec, name, &SPEC, errors);
+    let is_root = descend(spec, &["hostPath", "path"]).and_then(Value::as_str).is_some_and(is_root);
+    if is_root && policy == "Recycle" {
+        const WHY: &str = "may not be 'recycle' for a hostPath mount of '/'";
+        errors.forbidden(SPEC.at("persistentVolumeReclaimPolicy"), WHY);
+    }
     let class = text(spec, "storageClassName");
     if !class.is_empty() {
         invalid_each(errors, &SPEC.at("storageClassName"), class, names::dns1123_subdomain(class));
@@ -172,6 +186,11 @@ fn validate_spec(spec: &Value, errors: &mut Errors) {
     }
 }
 
+/// Whether a path means `/`.
+fn is_root(path: &str) -> bool {
+    path.starts_with('/') && path.split('/').all(|part| matches!(part, "" | "." | ".."))
+}
+
 fn validate_capacity(spec: &Value, errors: &mut Errors) {
     let path = SPEC.at("capacity");
     let capacity = child(spec, "capacity").and_then(Value::as_object).filter(|capacity| !capacity.is_empty());
@@ -183,67 +202,12 @@ fn validate_capacity(spec: &Value, errors: &mut Errors) {
         errors.not_supported(path, Value::Object(capacity.clone()), &["storage"]);
     }
     for (resource, amount) in capacity {
-        if quantity(amount).is_some_and(|amount| amount.nanos() <= 0) {
-            errors.invalid(path.key(resource), amount.clone(), "must be greater than zero");
+        let Some(amount) = quantity(amount) else { continue };
+        if amount.value() < 0 {
+            errors.invalid(path.key(resource), amount.value(), "must be a valid resource quantity");
         }
-    }
-}
-
-fn validate_source(spec: &Value, errors: &mut Errors) {
-    let mut sources = SOURCES.iter().filter(|key| has(spec, key));
-    let Some(first) = sources.next() else { return errors.required(SPEC, "must specify a volume type") };
-    for other in sources {
-        errors.forbidden(SPEC.at(other), "may not specify more than 1 volume type");
-    }
-    let source = child(spec, first).unwrap_or(&Value::Null);
-    let path = SPEC.at(first);
-    match *first {
-        "hostPath" | "local" => {
-            let target = text(source, "path");
-            if target.is_empty() {
-                errors.required(path.at("path"), "");
-            } else if target.split('/').any(|part| part == "..") {
-                errors.invalid(path.at("path"), target, "must not contain '..'");
-            }
-        }
-        "nfs" => {
-            for key in ["server", "path"] {
-                if text(source, key).is_empty() {
-                    errors.required(path.at(key), "");
-                }
-            }
-            let target = text(source, "path");
-            if !target.is_empty() && !target.starts_with('/') {
-                errors.invalid(path.at("path"), target, "must be an absolute path");
-            }
-        }
-        "csi" => validate_csi(source, &path, errors),
-        _ => {}
-    }
-    if *first == "local" && !has(spec, "nodeAffinity") {
-        errors.required(SPEC.at("nodeAffinity"), "Local volume requires node affinity");
-    }
-    let is_root = *first == "hostPath" && text(source, "path").trim_matches('/').is_empty();
-    if is_root && text(spec, "persistentVolumeReclaimPolicy") == "Recycle" {
-        const WHY: &str = "may not be 'recycle' for a hostPath mount of '/'";
-        errors.forbidden(SPEC.at("persistentVolumeReclaimPolicy"), WHY);
-    }
-}
-
-/// Checks a volume of a CSI driver.
-pub fn validate_csi(source: &Value, path: &Path, errors: &mut Errors) {
-    validate_driver_name(errors, &path.at("driver"), text(source, "driver"));
-    if text(source, "volumeHandle").is_empty() {
-        errors.required(path.at("volumeHandle"), "");
-    }
-    const SECRETS: [&str; 4] =
-        ["controllerPublishSecretRef", "controllerExpandSecretRef", "nodePublishSecretRef", "nodeExpandSecretRef"];
-    for key in SECRETS {
-        let Some(secret) = child(source, key) else { continue };
-        for part in ["name", "namespace"] {
-            if text(secret, part).is_empty() {
-                errors.required(path.at(key).at(part), "");
-            }
+        if amount.is_zero() || amount.is_negative() {
+            errors.invalid(path.key(resource), amount.to_string(), "must be greater than zero");
         }
     }
 }
@@ -277,7 +241,7 @@ mod tests {
         ];
         for (spec, expected) in cases {
             let mut errors = Errors::new();
-            PersistentVolume.validate(&json!({ "spec": spec }), &mut errors);
+            PersistentVolume.check(&json!({ "spec": spec }), None, &mut errors);
             assert_eq!(errors.0.first().map_or_else(String::new, ToString::to_string), expected);
         }
     }

@@ -1,10 +1,10 @@
 //! PersistentVolumeClaim.
 
-use super::path::{Path, child, has, shown, text};
-use super::pod::{default_claim, quantity, validate_claim_spec};
-use super::{Context, MetadataChecks, Rules, diff, equality};
-use api::field::Errors;
-use api::{Value, document};
+use super::path::{Path, child, descend, entries, has, invalid_each, shown, text};
+use super::pod::{default_claim, is_native, quantity, validate_claim_spec, validate_quantity};
+use super::{Context, MetadataChecks, Rules, check_object_first, diff, equality};
+use api::field::{Errors, quote};
+use api::{Value, document, names};
 use serde_json::json;
 
 pub struct PersistentVolumeClaim;
@@ -29,6 +29,10 @@ impl Rules for PersistentVolumeClaim {
         normalize_data_sources(claim, old);
     }
 
+    fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+        check_object_first(self, object, old, errors);
+    }
+
     fn validate(&self, claim: &Value, errors: &mut Errors) {
         validate_claim_spec(child(claim, "spec").unwrap_or(&Value::Null), &Path::root("spec"), errors);
     }
@@ -37,10 +41,10 @@ impl Rules for PersistentVolumeClaim {
         let spec = |object| child(object, "spec").unwrap_or(&Value::Null);
         let annotated = |object| document::annotation(object, CLASS_ANNOTATION).unwrap_or_default();
         if annotated(claim) != annotated(old) {
-            let path = Path::root("metadata.annotations");
-            errors.invalid(path.key(CLASS_ANNOTATION), annotated(claim), "field is immutable");
+            let path = format!("metadata.annotations.{CLASS_ANNOTATION}");
+            errors.invalid(path, annotated(claim), "field is immutable");
         }
-        let (new_spec, old_spec) = (comparable(claim, old), comparable(old, old));
+        let (new_spec, old_spec) = comparable(claim, old);
         if !equality::same(Some(&new_spec), Some(&old_spec)) {
             let changes = diff::diff("PersistentVolumeClaimSpec", &old_spec, &new_spec);
             errors.forbidden(
@@ -54,7 +58,7 @@ impl Rules for PersistentVolumeClaim {
         let size = |object, path| document::get(object, path).and_then(quantity);
         if let (Some(new), Some(before)) = (size(claim, SIZE), size(old, SIZE))
             && new < before
-            && size(old, "status.capacity.storage").is_none_or(|granted| new <= granted)
+            && size(old, "status.capacity.storage").is_some_and(|granted| new <= granted)
         {
             errors.forbidden(SIZE, "field can not be less than status.capacity");
         }
@@ -72,12 +76,19 @@ impl Rules for PersistentVolumeClaim {
         }
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["name"]
+    fn validate_status_update(&self, claim: &Value, _: &Value, errors: &mut Errors) {
+        validate_status(child(claim, "status").unwrap_or(&Value::Null), errors);
     }
 
-    fn selectable_field(&self, claim: &Value, _: &str) -> String {
-        document::name(claim).to_owned()
+    fn warnings(&self, claim: &Value, _: Option<&Value>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if document::annotation(claim, CLASS_ANNOTATION).is_some() {
+            warnings.push(format!(
+                "metadata.annotations[{CLASS_ANNOTATION}]: deprecated since v1.8; use \"storageClassName\" attribute instead"
+            ));
+        }
+        warnings.extend(claim_warnings(child(claim, "spec").unwrap_or(&Value::Null), &Path::root("spec")));
+        warnings
     }
 
     fn returns_deleted(&self) -> bool {
@@ -89,24 +100,98 @@ impl Rules for PersistentVolumeClaim {
     }
 }
 
-/// The specification without what may change from `old`: the volume and the class once, and of a bound claim the size
-/// and the class of its attributes.
-fn comparable(claim: &Value, old: &Value) -> Value {
-    let mut spec = child(claim, "spec").cloned().unwrap_or_default();
-    let was = |key: &str| document::get(old, &format!("spec.{key}")).filter(|v| !v.is_null() && *v != "");
-    if was("volumeName").is_none() {
-        document::remove(&mut spec, "volumeName");
+/// Warnings about the specification of a claim: parts of bytes cannot be had.
+pub fn claim_warnings(spec: &Value, path: &Path) -> Vec<String> {
+    let path = path.at("resources");
+    let fraction = |list: &str| {
+        let amount = descend(spec, &["resources", list, "storage"]).and_then(quantity)?;
+        let path = path.at(list);
+        (amount.millis() % 1000 != 0).then(|| {
+            let amount = quote(&amount.to_string());
+            format!("{}: fractional byte value {amount} is invalid, must be an integer", path.key("storage"))
+        })
+    };
+    ["requests", "limits"].into_iter().filter_map(fraction).collect()
+}
+
+fn validate_status(status: &Value, errors: &mut Errors) {
+    const STATUS: Path = Path::root("status");
+    const RESIZES: [&str; 5] = [
+        "ControllerResizeInProgress",
+        "ControllerResizeInfeasible",
+        "NodeResizeInProgress",
+        "NodeResizeInfeasible",
+        "NodeResizePending",
+    ];
+    let capacity = STATUS.at("capacity");
+    for (resource, amount) in entries(status, "capacity") {
+        validate_amount(amount, &capacity.key(resource), errors);
     }
-    let class = text(&spec, "storageClassName");
+    let resizes = STATUS.at("allocatedResourceStatuses");
+    for (resource, resize) in entries(status, "allocatedResourceStatuses") {
+        validate_resource_key(resource, &resizes, errors);
+        if !resize.as_str().is_some_and(|resize| RESIZES.contains(&resize)) {
+            errors.not_supported(resizes, resource, &RESIZES);
+        }
+    }
+    let allocated = STATUS.at("allocatedResources");
+    for (resource, amount) in entries(status, "allocatedResources") {
+        let at = allocated.key(resource);
+        if validate_resource_key(resource, &allocated, errors) && validate_amount(amount, &at, errors) {
+            validate_quantity("storage", amount, &at, errors);
+        }
+    }
+}
+
+/// A quantity that is not negative.
+fn validate_amount(amount: &Value, path: &Path, errors: &mut Errors) -> bool {
+    match quantity(amount).map(|amount| amount.value()) {
+        Some(value) if value < 0 => {
+            errors.invalid(path, value, "must be a valid resource quantity");
+            false
+        }
+        _ => true,
+    }
+}
+
+/// Of Kubernetes' own resources a claim has only storage.
+fn validate_resource_key(resource: &str, path: &Path, errors: &mut Errors) -> bool {
+    let problems = names::qualified_name(resource);
+    let valid = problems.is_empty();
+    invalid_each(errors, path, resource, problems);
+    if valid && is_native(resource) && resource != "storage" {
+        errors.not_supported(path, resource, &["storage"]);
+        return false;
+    }
+    valid
+}
+
+/// The new and the old specification, alike in what may change: the volume and the class once, and of a bound claim the
+/// size and the class of its attributes.
+fn comparable(claim: &Value, old: &Value) -> (Value, Value) {
+    let spec = |object| child(object, "spec").cloned().unwrap_or_default();
+    let (mut new, mut before) = (spec(claim), spec(old));
+    if text(&before, "volumeName").is_empty() {
+        copy(&new, &mut before, "volumeName");
+    }
     let annotated = document::annotation(old, CLASS_ANNOTATION);
-    if document::get(old, "spec.storageClassName").is_none_or(Value::is_null) && annotated.is_none_or(|a| a == class) {
-        document::remove(&mut spec, "storageClassName");
+    let class = text(&new, "storageClassName");
+    if !has(&before, "storageClassName") && annotated.is_none_or(|annotated| annotated == class) {
+        copy(&before, &mut new, "storageClassName");
     }
-    if document::get_str(claim, "status.phase") == "Bound" || document::get_str(old, "status.phase") == "Bound" {
-        document::remove(&mut spec, "resources.requests.storage");
-        document::remove(&mut spec, "volumeAttributesClassName");
+    if document::get_str(claim, "status.phase") == "Bound" {
+        copy(&before, &mut new, "volumeAttributesClassName");
+        copy(&before, &mut new, "resources.requests.storage");
     }
-    spec
+    (new, before)
+}
+
+/// Makes what stands at `path` of `to` what it is in `from`.
+fn copy(from: &Value, to: &mut Value, path: &str) {
+    match document::get(from, path).cloned() {
+        Some(value) => document::set(to, path, value),
+        None => drop(document::remove(to, path)),
+    }
 }
 
 /// `dataSource` and `dataSourceRef` say the same (KEP-1495), unless the reference is to another namespace. What
@@ -115,6 +200,11 @@ fn normalize_data_sources(claim: &mut Value, old: &Value) {
     let of =
         |object: &Value, key: &str| document::get(object, &format!("spec.{key}")).filter(|v| v.is_object()).cloned();
     let in_use = of(old, "dataSource").is_some() || of(old, "dataSourceRef").is_some();
+    // References to other namespaces are off by default in this version.
+    let elsewhere = of(claim, "dataSourceRef").is_some_and(|reference| !text(&reference, "namespace").is_empty());
+    if elsewhere && of(old, "dataSourceRef").is_none() {
+        document::remove(claim, "spec.dataSourceRef");
+    }
     let mut source = of(claim, "dataSource");
     let reference = of(claim, "dataSourceRef");
     if !in_use && reference.is_none() {

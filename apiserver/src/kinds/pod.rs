@@ -25,14 +25,18 @@ mod warnings;
 
 pub use affinity::{validate_node_selector, validate_tolerations};
 pub use claim::validate_claim_spec;
-pub use defaults::{default, default_claim, default_template, drop_disabled};
+pub use defaults::{default, default_claim, default_template, drop_disabled, round_up_at};
 pub use qos::qos_class;
-pub use resources::{STANDARD_RESOURCES, aggregate, is_extended, is_huge_page, is_native, quantity, validate_quantity};
+pub use resources::{
+    STANDARD_RESOURCES, aggregate, container_resource_name, is_extended, is_huge_page, is_native,
+    is_overcommit_allowed, quantity, resource_name, validate_quantity,
+};
 pub use subresources::{
     bind, check_binding, prepare_ephemeral_containers, prepare_resize, validate_ephemeral_containers, validate_resize,
 };
 pub use template::{validate as validate_template, validate_always, validate_replicated, validate_selected};
-pub use warnings::{dns_label_warning, template_warnings};
+pub use volumes::{iscsi_name_problem, validate_volume_source};
+pub use warnings::{deprecated_label, dns_label_warning, template_warnings};
 
 use super::equality::same;
 use super::path::{Path, child, descend, int, list, opt_flag, opt_text, text};

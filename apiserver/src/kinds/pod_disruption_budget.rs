@@ -1,27 +1,31 @@
 //! PodDisruptionBudget.
 
+use super::conditions::validate_conditions;
 use super::int_or_percent;
-use super::labels::validate_selector;
-use super::path::{Path, child, has, non_negative_fields, one_of, opt_text};
-use super::{MetadataChecks, Rules};
+use super::internal;
+use super::labels::validate_changed_selector;
+use super::path::{Path, child, descend, has, list, non_negative_fields, one_of, opt_text};
+use super::{MetadataChecks, Rules, path_segment};
 use api::Value;
 use api::field::Errors;
 
 pub struct PodDisruptionBudget;
 
 impl Rules for PodDisruptionBudget {
-    fn validate(&self, budget: &Value, errors: &mut Errors) {
+    fn check(&self, budget: &Value, old: Option<&Value>, errors: &mut Errors) {
         const SPEC: Path = Path::root("spec");
         let spec = child(budget, "spec").unwrap_or(&Value::Null);
         if has(spec, "minAvailable") && has(spec, "maxUnavailable") {
-            errors.invalid(SPEC, spec.clone(), "minAvailable and maxUnavailable cannot be both set");
+            let printed = internal::compact("PodDisruptionBudgetSpec", spec);
+            errors.invalid_printed(SPEC, printed, "minAvailable and maxUnavailable cannot be both set");
         }
         for key in ["minAvailable", "maxUnavailable"] {
             int_or_percent::validate(spec, key, &SPEC, errors);
             int_or_percent::validate_at_most_all(spec, key, &SPEC, errors);
         }
         if let Some(selector) = child(spec, "selector") {
-            validate_selector(selector, &SPEC.at("selector"), errors);
+            let old = old.and_then(|old| descend(old, &["spec", "selector"]));
+            validate_changed_selector(selector, old, &SPEC.at("selector"), errors);
         }
         if let Some(policy) = opt_text(spec, "unhealthyPodEvictionPolicy") {
             let path = SPEC.at("unhealthyPodEvictionPolicy");
@@ -32,6 +36,7 @@ impl Rules for PodDisruptionBudget {
     fn validate_status_update(&self, budget: &Value, _: &Value, errors: &mut Errors) {
         const COUNTS: [&str; 4] = ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"];
         let status = child(budget, "status").unwrap_or(&Value::Null);
+        validate_conditions(list(status, "conditions"), &Path::root("status.conditions"), errors);
         non_negative_fields(errors, status, &Path::root("status"), &COUNTS);
     }
 
@@ -41,6 +46,10 @@ impl Rules for PodDisruptionBudget {
 
     fn allow_unconditional_update(&self) -> bool {
         false
+    }
+
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        path_segment(name, prefix)
     }
 
     fn metadata_checks(&self) -> MetadataChecks {
@@ -57,7 +66,7 @@ mod tests {
     fn one_limit_is_enough() {
         let first = |spec: Value| {
             let mut errors = Errors::new();
-            PodDisruptionBudget.validate(&json!({ "spec": spec }), &mut errors);
+            PodDisruptionBudget.check(&json!({ "spec": spec }), None, &mut errors);
             errors.0.first().map_or_else(String::new, |error| error.detail.clone())
         };
         assert_eq!(first(json!({"minAvailable": "50%", "selector": {}})), "");

@@ -1,7 +1,7 @@
 //! PriorityClass.
 
 use super::Rules;
-use super::path::{Path, flag, has, immutable, int, one_of, opt_text};
+use super::path::{Path, flag, has, immutable, int, opt_text, required_one_of};
 use api::field::Errors;
 use api::{Value, document};
 
@@ -36,7 +36,7 @@ impl Rules for PriorityClass {
             errors.forbidden("value", message);
         }
         if let Some(policy) = opt_text(class, "preemptionPolicy") {
-            one_of(errors, &Path::root("preemptionPolicy"), policy, &["PreemptLowerPriority", "Never"]);
+            required_one_of(errors, &Path::root("preemptionPolicy"), policy, &["PreemptLowerPriority", "Never"]);
         }
     }
 
@@ -45,6 +45,11 @@ impl Rules for PriorityClass {
             errors.forbidden("value", "may not be changed in an update.");
         }
         immutable(errors, class, old, &Path::root(""), "preemptionPolicy");
+    }
+
+    fn undeletable(&self, name: &str) -> Option<&'static str> {
+        let is_system = SYSTEM_CLASSES.iter().any(|(known, _)| *known == name);
+        is_system.then_some("this is a system priority class and cannot be deleted")
     }
 
     fn has_generation(&self) -> bool {

@@ -1,13 +1,13 @@
 //! ReplicaSets (`apps/v1`).
 
 use super::deployment::{
-    default_template_of, drop_disabled_at, immutable_selector, spec_mut, validate_replicas_and_template,
+    default_template_of, drop_disabled_at, immutable_selector, spec_mut, validate_selector_and_template,
     workload_warnings,
 };
 use super::equality::same;
-use super::path::{Path, at_most, child, non_negative, non_negative_fields};
+use super::path::{Path, at_most, child, non_negative_fields};
 use super::pod::default;
-use super::{Context, Rules};
+use super::{Context, Rules, check_object_first};
 use api::document;
 use api::field::Errors;
 use api::{Map, Value};
@@ -54,12 +54,16 @@ impl Rules for ReplicaSet {
         drop_disabled_at(object, Some(old), "spec.template.spec");
     }
 
+    fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+        check_object_first(self, object, old, errors);
+    }
+
     fn validate(&self, object: &Value, errors: &mut Errors) {
         let empty = Value::Object(Map::new());
         let spec = child(object, "spec").unwrap_or(&empty);
         let path = Path::root("spec");
-        non_negative(errors, spec, &path, "minReadySeconds");
-        validate_replicas_and_template(spec, &path, errors);
+        non_negative_fields(errors, spec, &path, &["replicas", "minReadySeconds"]);
+        validate_selector_and_template(spec, &path, errors);
     }
 
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut Errors) {
@@ -72,14 +76,6 @@ impl Rules for ReplicaSet {
 
     fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
         workload_warnings(object, old)
-    }
-
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["status.replicas"]
-    }
-
-    fn selectable_field(&self, object: &Value, field: &str) -> String {
-        count_field(object, field)
     }
 
     fn has_generation(&self) -> bool {

@@ -2,14 +2,13 @@
 
 use super::deployment::{default_template_of, drop_disabled_at, spec_mut, workload_warnings};
 use super::equality::same;
-use super::path::{Path, child, descend, entries, non_negative};
-use super::pod::{Owner, default, validate_always, validate_selected, validate_template};
+use super::path::{Path, child, descend, entries, non_negative, shown};
+use super::pod::{Owner, default, validate_always, validate_template};
 use super::replica_set::{count_field, validate_replicas_status};
 use super::{Context, Rules};
 use api::document;
 use api::field::Errors;
 use api::{Map, Value};
-use serde_json::json;
 
 /// Rules of ReplicationControllers.
 pub struct ReplicationController;
@@ -51,9 +50,12 @@ impl Rules for ReplicationController {
         non_negative(errors, spec, &path, "replicas");
         let at = path.at("template");
         let Some(template) = child(spec, "template") else { return errors.required(at, "") };
-        if has_selector {
-            let selector = json!({"matchLabels": child(spec, "selector")});
-            validate_selected(template, &selector, &at, errors);
+        // A plain map selects by what it says, valid or not.
+        let labels = descend(template, &["metadata", "labels"]);
+        let differs = |(key, value)| labels.and_then(|labels| child(labels, key)) != Some(value);
+        if entries(spec, "selector").any(differs) {
+            let detail = "`selector` does not match template `labels`";
+            errors.invalid(at.at("metadata.labels"), shown(labels), detail);
         }
         validate_template(template, &Owner::default(), &at, errors);
         validate_always("ReplicationController", template, &at, errors);

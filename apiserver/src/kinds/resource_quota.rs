@@ -1,8 +1,12 @@
 //! ResourceQuota and LimitRange.
 
+use super::internal;
 use super::path::{Path, child, descend, entries, invalid_each, list, shown, text, texts};
-use super::pod::{STANDARD_RESOURCES, is_huge_page, quantity, validate_quantity};
-use super::{Context, MetadataCheck, MetadataChecks, Rules};
+use super::pod::{
+    STANDARD_RESOURCES, container_resource_name, is_huge_page, is_overcommit_allowed, quantity, resource_name,
+    round_up_at, validate_quantity,
+};
+use super::{Context, MetadataCheck, MetadataChecks, Rules, check_object_first};
 use api::field::Errors;
 use api::quantity::{Format, Quantity};
 use api::{Map, Value, document, names};
@@ -32,6 +36,14 @@ fn is_standard_quota(name: &str) -> bool {
 }
 
 impl Rules for ResourceQuota {
+    fn default(&self, quota: &mut Value) {
+        for (part, keys) in [("spec", &["hard"][..]), ("status", &["hard", "used"])] {
+            if let Some(part) = quota.get_mut(part) {
+                round_up_at(part, keys);
+            }
+        }
+    }
+
     fn prepare_for_create(&self, quota: &mut Value, _: &Context) {
         document::set(quota, "status", Map::new());
     }
@@ -58,6 +70,10 @@ impl Rules for ResourceQuota {
         }
     }
 
+    fn check(&self, quota: &Value, old: Option<&Value>, errors: &mut Errors) {
+        check_object_first(self, quota, old, errors);
+    }
+
     fn validate_update(&self, quota: &Value, old: &Value, errors: &mut Errors) {
         let scopes = |object| -> BTreeSet<String> {
             document::get_list(object, "spec.scopes").iter().filter_map(Value::as_str).map(str::to_owned).collect()
@@ -75,6 +91,24 @@ impl Rules for ResourceQuota {
         }
     }
 
+    /// Requests that can never use up what they may have, as the limits stop them before.
+    fn warnings(&self, quota: &Value, old: Option<&Value>) -> Vec<String> {
+        let hard = |name: &str| descend(quota, &["spec", "hard", name]).and_then(quantity);
+        let mut warnings = Vec::new();
+        for resource in ["cpu", "memory", "storage", "ephemeral-storage"].into_iter().filter(|_| old.is_none()) {
+            let (mut request, limit) = (format!("requests.{resource}"), format!("limits.{resource}"));
+            if hard(&request).is_none() && matches!(resource, "cpu" | "memory") {
+                request = resource.to_owned();
+            }
+            if let (Some(requested), Some(limited)) = (hard(&request), hard(&limit))
+                && requested > limited
+            {
+                warnings.push(format!("ResourceQuota {request} ({requested}) should be less than {limit} ({limited})"));
+            }
+        }
+        warnings
+    }
+
     fn returns_deleted(&self) -> bool {
         true
     }
@@ -84,20 +118,12 @@ fn validate_amounts(object: &Value, key: &str, path: &Path, errors: &mut Errors)
     let path = path.at(key);
     for (resource, amount) in entries(object, key) {
         let path = path.key(resource);
-        validate_resource_name(resource, &path, errors);
+        resource_name(resource, &path, errors);
         if !resource.contains('/') && !is_standard_quota(resource) {
             errors.invalid(path, resource, "must be a standard resource for quota");
         }
         validate_quantity(resource, amount, &path, errors);
     }
-}
-
-fn validate_resource_name(name: &str, path: &Path, errors: &mut Errors) {
-    let messages = names::qualified_name(name);
-    if messages.is_empty() && !name.contains('/') && !is_standard(name) {
-        errors.invalid(path, name, "must be a standard resource type or fully qualified");
-    }
-    invalid_each(errors, path, name, messages);
 }
 
 /// Whether a scope can be applied to a resource; resources that are not standard fit any.
@@ -132,7 +158,8 @@ fn validate_scope_selector(spec: &Value, selector: &Value, hard: &[&str], errors
             errors.invalid(PATH.at("scopeName"), scope, "unsupported scope");
         }
         for _ in hard.iter().filter(|resource| !fits(scope, resource)) {
-            errors.invalid(PATH, selector.clone(), "unsupported scope applied to resource");
+            let printed = internal::compact("ScopeSelector", selector);
+            errors.invalid_printed(PATH, printed, "unsupported scope applied to resource");
         }
         let only_exists = !matches!(scope, "PriorityClass" | "VolumeAttributesClass") && SCOPES.contains(&scope);
         if only_exists && operator != "Exists" {
@@ -175,6 +202,7 @@ impl Rules for LimitRange {
                     target.entry(key).or_insert(value);
                 }
             }
+            round_up_at(item, &["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"]);
         }
     }
 
@@ -224,7 +252,11 @@ fn validate_limits(item: &Value, kind: &str, path: &Path, errors: &mut Errors) {
         }
         let path = path.at(key);
         for (resource, _) in entries(item, key) {
-            validate_resource_name(resource, &path.key(resource), errors);
+            if matches!(kind, "Pod" | "Container") {
+                container_resource_name(resource, &path.key(resource), errors);
+            } else {
+                resource_name(resource, &path.key(resource), errors);
+            }
             resources.insert(resource);
         }
     }
@@ -265,16 +297,28 @@ fn compare_limits(item: &Value, is_pod: bool, resource: &str, path: &Path, error
             errors.invalid(path.at(field).key(resource), value.to_string(), message);
         }
     }
-    let Some(ratio) = amount("maxLimitRequestRatio") else { return };
-    let at = path.at("maxLimitRequestRatio");
-    if ratio < Quantity::from_i64(1, Format::DecimalSi) {
-        errors.invalid(at.key(resource), ratio.to_string(), format!("ratio {ratio} is less than 1"));
+    if let Some(ratio) = amount("maxLimitRequestRatio") {
+        compare_ratio(ratio, amount("min"), amount("max"), &path.at("maxLimitRequestRatio").key(resource), errors);
     }
-    if let (Some(min), Some(max)) = (amount("min").filter(|min| !min.is_zero()), amount("max")) {
+    // What cannot be given out twice has to be requested as it is limited.
+    if let (Some(default), Some(request)) = (amount("default"), amount("defaultRequest"))
+        && !is_overcommit_allowed(resource)
+        && default != request
+    {
+        let message = format!("default value {default} must equal to defaultRequest value {request} in {resource}");
+        errors.invalid(path.at("defaultRequest").key(resource), request.to_string(), message);
+    }
+}
+
+fn compare_ratio(ratio: Quantity, min: Option<Quantity>, max: Option<Quantity>, path: &Path, errors: &mut Errors) {
+    if ratio < Quantity::from_i64(1, Format::DecimalSi) {
+        errors.invalid(path, ratio.to_string(), format!("ratio {ratio} is less than 1"));
+    }
+    if let (Some(min), Some(max)) = (min.filter(|min| !min.is_zero()), max) {
         let limit = max.nanos() as f64 / min.nanos() as f64;
         if ratio.nanos() as f64 / 1e9 > limit {
             let message = format!("ratio {ratio} is greater than max/min = {limit:.6}");
-            errors.invalid(at.key(resource), ratio.to_string(), message);
+            errors.invalid(path, ratio.to_string(), message);
         }
     }
 }

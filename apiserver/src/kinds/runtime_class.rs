@@ -1,15 +1,20 @@
 //! RuntimeClass.
 
+use super::internal;
 use super::labels::validate_labels;
 use super::path::{Path, child, descend, entries, immutable, invalid_each, list, text};
-use super::pod::{validate_quantity, validate_tolerations};
-use super::{MetadataCheck, MetadataChecks, Rules};
+use super::pod::{container_resource_name, validate_quantity, validate_tolerations};
+use super::{MetadataCheck, MetadataChecks, Rules, check_object_first};
 use api::field::Errors;
 use api::{Value, names};
 
 pub struct RuntimeClass;
 
 impl Rules for RuntimeClass {
+    fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+        check_object_first(self, object, old, errors);
+    }
+
     fn validate(&self, class: &Value, errors: &mut Errors) {
         match text(class, "handler") {
             "" => errors.required("handler", ""),
@@ -18,6 +23,7 @@ impl Rules for RuntimeClass {
         let limits = Path::root("overhead.limits");
         let overhead = descend(class, &["overhead"]).unwrap_or(&Value::Null);
         for (resource, amount) in entries(overhead, "podFixed") {
+            container_resource_name(resource, &limits.key(resource), errors);
             validate_quantity(resource, amount, &limits.key(resource), errors);
         }
         if let Some(scheduling) = child(class, "scheduling") {
@@ -29,7 +35,7 @@ impl Rules for RuntimeClass {
             let key = |toleration| ["key", "operator", "value", "effect"].map(|part| text(toleration, part));
             for (i, toleration) in tolerations.iter().enumerate() {
                 if tolerations[..i].iter().any(|other| key(other) == key(toleration)) {
-                    errors.duplicate(path.index(i), toleration.clone());
+                    errors.duplicate_printed(path.index(i), internal::compact("Toleration", toleration));
                 }
             }
         }

@@ -2,19 +2,22 @@
 
 use super::deployment::{default_amount, default_template_of, drop_disabled_at, spec_mut, workload_warnings};
 use super::equality::same;
-use super::labels::{is_empty, matches, validate_selector};
+use super::internal;
+use super::labels::{is_empty, matches, validate_annotations, validate_labels, validate_selector};
 use super::path::{
-    Path, at_most, child, collision_count_grows, int, invalid_each, list, non_negative, non_negative_fields, one_of,
-    text,
+    Path, at_most, child, collision_count_grows, descend, int, invalid_each, list, non_negative, non_negative_fields,
+    one_of, text,
 };
+use super::persistent_volume_claim::claim_warnings;
 use super::pod::{
     Owner, default, default_claim, validate_always, validate_claim_spec, validate_selected, validate_template,
 };
-use super::{Context, Rules};
+use super::{Context, Rules, check_object_first};
 use api::document::as_map;
 use api::field::Errors;
 use api::{Map, Value, names};
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// Rules of StatefulSets.
 pub struct StatefulSet;
@@ -38,11 +41,15 @@ fn validate_strategy(spec: &Value, path: &Path, errors: &mut Errors) {
         ("", _) => errors.required(path, ""),
         ("OnDelete", Some(rolling)) => {
             let detail = "only allowed for updateStrategy 'RollingUpdate'";
-            errors.invalid(path.at("rollingUpdate"), rolling.clone(), detail);
+            let printed = internal::compact("RollingUpdateStatefulSetStrategy", rolling);
+            errors.invalid_printed(path.at("rollingUpdate"), printed, detail);
         }
         ("RollingUpdate", Some(rolling)) => non_negative(errors, rolling, &path.at("rollingUpdate"), "partition"),
         ("OnDelete" | "RollingUpdate", None) => {}
-        _ => errors.invalid(path, strategy.clone(), "must be 'RollingUpdate' or 'OnDelete'"),
+        _ => {
+            let printed = internal::compact("StatefulSetUpdateStrategy", strategy);
+            errors.invalid_printed(path, printed, "must be 'RollingUpdate' or 'OnDelete'");
+        }
     }
 }
 
@@ -58,21 +65,44 @@ fn validate_pods(spec: &Value, path: &Path, errors: &mut Errors) {
             }
         }
     }
-    let empty = Value::Object(Map::new());
-    let template = child(spec, "template").unwrap_or(&empty);
+    let template = &template_of_pods(spec);
     let path = path.at("template");
     match selector {
         Some(selector) if matches(Some(selector), None).is_none() => errors.invalid(at, selector.clone(), ""),
         _ => {
-            if let Some(selector) = selector.filter(|selector| !is_empty(selector)) {
+            if !selector.is_some_and(is_empty) {
                 validate_selected(template, selector, &path, errors);
             }
-            let claim_templates = list(spec, "volumeClaimTemplates");
-            let owner = Owner { claim_templates, ignores_host_names: true, ..Owner::default() };
-            validate_template(template, &owner, &path, errors);
+            validate_template(template, &Owner::default(), &path, errors);
+            // Upstream looks at these once more.
+            if let Some(metadata) = child(template, "metadata") {
+                validate_labels(metadata, &path, "labels", errors);
+                validate_annotations(metadata, &path, errors);
+            }
         }
     }
     validate_always("StatefulSet", template, &path, errors);
+}
+
+/// The template as it is checked: with a volume for each claim, and without the names that every pod gets for itself.
+fn template_of_pods(spec: &Value) -> Value {
+    let mut template = child(spec, "template").cloned().unwrap_or_else(|| json!({}));
+    for key in ["spec.subdomain", "spec.hostname"] {
+        api::document::remove(&mut template, key);
+    }
+    let claims = list(spec, "volumeClaimTemplates");
+    if claims.is_empty() {
+        return template;
+    }
+    let name_of =
+        |claim: &Value| descend(claim, &["metadata", "name"]).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let names: BTreeSet<String> = claims.iter().map(name_of).collect();
+    let others = descend(&template, &["spec", "volumes"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let others = others.into_iter().filter(|volume| !names.contains(text(volume, "name")));
+    let volume = |name: &String| json!({"name": name, "persistentVolumeClaim": {"claimName": name}});
+    let volumes: Vec<Value> = names.iter().map(volume).chain(others).collect();
+    api::document::set(&mut template, "spec.volumes", volumes);
+    template
 }
 
 impl Rules for StatefulSet {
@@ -138,6 +168,10 @@ impl Rules for StatefulSet {
         }
     }
 
+    fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+        check_object_first(self, object, old, errors);
+    }
+
     fn validate(&self, object: &Value, errors: &mut Errors) {
         let empty = Value::Object(Map::new());
         let spec = child(object, "spec").unwrap_or(&empty);
@@ -198,6 +232,13 @@ impl Rules for StatefulSet {
         let mut warnings: Vec<String> = workload_warnings(object, old);
         // A name that is no DNS label is refused anyway.
         warnings.retain(|warning| !warning.starts_with("metadata.name: "));
+        let claims = Path::root("spec.volumeClaimTemplates");
+        let claim_specs = child(object, "spec").map(|spec| list(spec, "volumeClaimTemplates")).unwrap_or_default();
+        for (i, claim) in claim_specs.iter().enumerate() {
+            let path = claims.index(i);
+            let path = if old.is_some() { path.at("Spec") } else { path };
+            warnings.extend(claim_warnings(child(claim, "spec").unwrap_or(&Value::Null), &path));
+        }
         let limit = child(object, "spec").and_then(|spec| int(spec, "revisionHistoryLimit"));
         if limit.is_some_and(|limit| limit < 0) {
             warnings.push("spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended".to_owned());

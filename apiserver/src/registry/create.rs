@@ -2,13 +2,14 @@
 
 use super::{Call, Object, check, meta};
 use crate::kinds::Context;
+use crate::resources::Resource;
 use crate::server::ApiServer;
 use crate::{admission, reserve};
 use api::Value;
 use api::document;
 use api::field::Errors;
 use api::status::ApiError;
-use storage::Expect;
+use storage::{Entry, Expect};
 
 /// How often a generated name that is taken is replaced by another.
 const GENERATED_NAME_TRIES: usize = 8;
@@ -31,7 +32,8 @@ impl ApiServer {
 
     async fn create_once(&self, call: &Call<'_>, mut object: Value) -> Result<Object, ApiError> {
         let resource = call.resource;
-        if !matches!(document::resource_version(&object), "" | "0") {
+        // A dry run does not come to the store, which is what refuses it.
+        if !call.dry_run && !matches!(document::resource_version(&object), "" | "0") {
             return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         document::metadata_mut(&mut object).remove("resourceVersion");
@@ -61,8 +63,8 @@ impl ApiServer {
         let name = document::name(&object);
         let key = resource.key(call.namespace, name);
         if call.dry_run {
-            if self.store.get(&key).map_err(|e| self.store_error(e))?.is_some() {
-                return Err(ApiError::already_exists(resource.kind, name));
+            if let Some(entry) = self.store.get(&key).map_err(|e| self.store_error(e))? {
+                return Err(taken(resource, name, Some(&entry)));
             }
             return Ok(Object::Built(object));
         }
@@ -71,7 +73,17 @@ impl ApiServer {
                 reservation.keep();
                 Ok(Object::Stored(committed.entry))
             }
-            Err(_) => Err(ApiError::already_exists(resource.kind, name)),
+            Err(current) => Err(taken(resource, name, current.as_deref())),
         }
     }
+}
+
+/// 409: there is such an object, or not quite yet none.
+fn taken(resource: &Resource, name: &str, current: Option<&Entry>) -> ApiError {
+    let mut failure = ApiError::already_exists(resource.kind, name);
+    let object = current.and_then(|entry| resource.read(&entry.value).ok());
+    if object.is_some_and(|object| document::is_terminating(&object)) {
+        failure.message = format!("object is being deleted: {}", failure.message);
+    }
+    failure
 }

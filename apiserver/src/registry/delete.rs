@@ -39,6 +39,17 @@ enum Step {
 impl ApiServer {
     pub async fn delete(&self, call: &Call<'_>, options: &DeleteOptions) -> Result<Deleted, ApiError> {
         let key = call.key();
+        let rules = call.resource.rules;
+        if let Some(why) = rules.undeletable(call.name) {
+            let kind = call.resource.kind;
+            return Err(ApiError::forbidden(kind.group, kind.resource, call.name, why));
+        }
+        if options.orphan_dependents.is_none()
+            && options.propagation_policy.is_none()
+            && let Some(warning) = rules.deletion_warning()
+        {
+            call.warn(warning);
+        }
         let mut entry = call.entry()?;
         for _ in 0..TRIES {
             match self.delete_once(call, options, &key, &entry).await? {

@@ -2,7 +2,8 @@
 //!
 //! Follows `k8s.io/apiserver/pkg/registry/rest` and `k8s.io/apimachinery/pkg/api/validation/objectmeta.go`.
 
-use crate::kinds::MetadataCheck;
+use crate::kinds::internal::{compact, compact_list};
+use crate::kinds::{MetadataCheck, path_segment};
 use crate::resources::Resource;
 use api::document::{self, Map, Value};
 use api::field::Errors;
@@ -96,11 +97,14 @@ pub fn carry_over(object: &mut Value, old: &Value) {
     let empty = Map::new();
     let before = document::get_map(old, "metadata").unwrap_or(&empty);
     metadata.remove("selfLink");
-    for key in ["generation", "creationTimestamp", "deletionTimestamp"] {
+    for key in ["generation", "creationTimestamp"] {
         match before.get(key) {
             Some(value) => metadata.insert(key.into(), value.clone()),
             None => metadata.remove(key),
         };
+    }
+    if let Some(value) = before.get("deletionTimestamp") {
+        metadata.insert("deletionTimestamp".into(), value.clone());
     }
     for key in ["uid", "deletionGracePeriodSeconds"] {
         let missing = metadata.get(key).is_none_or(|v| v.is_null() || v == "");
@@ -122,10 +126,6 @@ pub fn validate(object: &Value, resource: &Resource, errors: &mut Errors) {
 /// may look like it.
 pub fn validate_any(object: &Value, resource: &Resource, errors: &mut Errors) {
     validate_named(object, resource, &path_segment, errors);
-}
-
-fn path_segment(name: &str, prefix: bool) -> Vec<String> {
-    if prefix { names::path_segment_prefix(name) } else { names::path_segment(name) }
 }
 
 fn validate_named(
@@ -201,15 +201,15 @@ fn validate_owners(owners: &[Value], errors: &mut Errors) {
         }
         if text("apiVersion") == "v1" && text("kind") == "Event" {
             let message = "/v1, Kind=Event is disallowed from being an owner";
-            errors.invalid("metadata.ownerReferences", owner.clone(), message);
+            errors.invalid_printed("metadata.ownerReferences", compact("OwnerReference", owner), message);
         }
         if document::get_bool(owner, "controller") {
             let this = format!("{}/{}", text("kind"), text("name"));
             match &controller {
                 None => controller = Some(this),
-                Some(first) => errors.invalid(
+                Some(first) => errors.invalid_printed(
                     "metadata.ownerReferences",
-                    Value::Array(owners.to_vec()),
+                    compact_list("OwnerReference", owners),
                     format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
                     ),
@@ -230,7 +230,7 @@ fn validate_finalizers(object: &Value, errors: &mut Errors) {
         }
     }
     if finalizers.contains(&ORPHAN) && finalizers.contains(&FOREGROUND) {
-        let message = format!("finalizer {FOREGROUND} and {ORPHAN} cannot be both set");
+        let message = format!("finalizer {ORPHAN} and {FOREGROUND} cannot be both set");
         errors.invalid("metadata.finalizers", finalizers, message);
     }
 }

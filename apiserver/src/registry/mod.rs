@@ -179,7 +179,7 @@ impl ApiServer {
 fn encode_stored(resource: &Resource, object: &Value) -> api::document::Encoded {
     match resource.conversion {
         None => api::document::encode(object),
-        Some(conversion) => api::document::encode(&(conversion.to_stored)(object.clone())),
+        Some(_) => api::document::encode(&resource.to_stored(object)),
     }
 }
 
@@ -188,6 +188,6 @@ pub fn check(resource: &Resource, name: &str, errors: &api::field::Errors) -> Re
     if errors.is_empty() {
         Ok(())
     } else {
-        Err(ApiError::invalid(resource.kind.group, resource.kind.kind, name, errors))
+        Err(ApiError::invalid(resource.stored_group(), resource.kind.kind, name, errors))
     }
 }

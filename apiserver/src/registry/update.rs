@@ -84,8 +84,10 @@ impl ApiServer {
             _ => {}
         }
         self.complete(resource, &mut object);
-        // A binding is no change of what the user wants.
-        if part != Part::Internal && resource.rules.has_generation() && resource.rules.generation_changed(&object, &old)
+        // A binding or a status is no change of what the user wants.
+        if !matches!(part, Part::Internal | Part::Status)
+            && resource.rules.has_generation()
+            && resource.rules.generation_changed(&object, &old)
         {
             let generation = document::get_i64(&old, "metadata.generation").unwrap_or(0) + 1;
             document::set(&mut object, "metadata.generation", generation);
@@ -130,7 +132,7 @@ fn check_versions(call: &Call<'_>, part: Part, object: &Value, old: &Value) -> R
         if part != Part::Internal && !call.resource.rules.allow_unconditional_update() && call.subresource.is_empty() {
             let mut errors = Errors::new();
             errors.invalid("metadata.resourceVersion", 0, "must be specified for an update");
-            return Err(ApiError::invalid(call.resource.kind.group, call.resource.kind.resource, call.name, &errors));
+            return Err(ApiError::invalid(kind.group, kind.resource, call.name, &errors));
         }
         return Ok(());
     }
@@ -138,10 +140,10 @@ fn check_versions(call: &Call<'_>, part: Part, object: &Value, old: &Value) -> R
         return Ok(());
     }
     match version.parse::<u64>() {
-        Err(_) => Err(ApiError::bad_request(format!(
-            "invalid resource version {}: must be a number",
-            api::field::quote(version)
-        ))),
+        Err(_) => {
+            let why = format!("strconv.ParseUint: parsing {}: invalid syntax", api::field::quote(version));
+            Err(ApiError::new(500, "", why))
+        }
         Ok(_) => Err(ApiError::modified(kind, call.name)),
     }
 }

@@ -36,8 +36,7 @@ fn texts(errors: Errors) -> Vec<String> {
 
 fn problems(rules: &dyn Rules, object: &Value) -> Vec<String> {
     let mut errors = Errors::new();
-    rules.validate(object, &mut errors);
-    rules.validate_create(object, &mut errors);
+    rules.check(object, None, &mut errors);
     texts(errors)
 }
 

@@ -119,7 +119,7 @@ pub fn v2_to_v1(mut autoscaler: Value) -> Value {
     drop_annotations(&mut autoscaler);
     let mut annotations = Map::new();
     let mut annotate = |key: &str, value: Value| {
-        annotations.insert(key.to_owned(), value.to_string().into());
+        annotations.insert(key.to_owned(), ordered(&value).into());
     };
     let cpu = metrics(&autoscaler).iter().find(|metric| is_cpu_utilization(metric));
     let cpu = cpu.and_then(|metric| document::get(metric, "resource.target.averageUtilization")).cloned();
@@ -139,7 +139,7 @@ pub fn v2_to_v1(mut autoscaler: Value) -> Value {
         .next_back()
         .cloned();
     if let Some(behavior) = document::remove(&mut autoscaler, "spec.behavior").filter(|b| !b.is_null()) {
-        annotate(BEHAVIOR, recase(behavior, char::to_ascii_uppercase));
+        annotate(BEHAVIOR, internal_behavior(&behavior));
     }
     if let Some(conditions) = document::remove(&mut autoscaler, "status.conditions")
         && conditions.as_array().is_some_and(|conditions| !conditions.is_empty())
@@ -166,7 +166,7 @@ pub fn v1_to_v2(mut autoscaler: Value) -> Value {
     let stored = |key: &str| -> Option<Value> { serde_json::from_str(document::annotation(&autoscaler, key)?).ok() };
     let others = stored(METRICS);
     let current = stored(CURRENT_METRICS);
-    let behavior = stored(BEHAVIOR).filter(|b| b.as_object().is_some_and(|b| !b.is_empty()));
+    let behavior = stored(BEHAVIOR).filter(|b| b.as_object().is_some_and(|b| b.values().any(|rules| !rules.is_null())));
     let conditions = stored(CONDITIONS).filter(Value::is_array);
     let convert = |list: Option<Value>, specification: bool| -> Vec<Value> {
         let list = list.unwrap_or_default();
@@ -206,7 +206,7 @@ fn source_of(metric: &Value) -> Option<&'static Source> {
 
 fn metric_to_v1(metric: &Value, specification: bool) -> Value {
     let Some(source) = source_of(metric) else { return json!({"type": metric["type"]}) };
-    let from = child(metric, source.field).unwrap_or(&Value::Null);
+    let Some(from) = child(metric, source.field) else { return json!({"type": source.kind}) };
     let mut to = json!({});
     for (v1, v2) in if specification { source.spec } else { source.status } {
         if let Some(value) = document::get(from, v2).filter(|v| !v.is_null()) {
@@ -228,7 +228,7 @@ fn metric_to_v1(metric: &Value, specification: bool) -> Value {
 
 fn metric_to_v2(metric: &Value, specification: bool) -> Value {
     let Some(source) = source_of(metric) else { return json!({"type": metric["type"]}) };
-    let from = child(metric, source.field).unwrap_or(&Value::Null);
+    let Some(from) = child(metric, source.field) else { return json!({"type": source.kind}) };
     let mut to = json!({});
     let members = if specification { source.spec } else { source.status };
     for (v1, v2) in members {
@@ -252,6 +252,74 @@ fn metric_to_v2(metric: &Value, specification: bool) -> Value {
         document::set(&mut to, "target.type", kind);
     }
     json!({"type": source.kind, source.field: to})
+}
+
+/// The members of upstream's types in their order, all in one list: no two types disagree.
+const ORDER: [&str; 34] = [
+    "ScaleUp",
+    "ScaleDown",
+    "StabilizationWindowSeconds",
+    "SelectPolicy",
+    "Policies",
+    "Tolerance",
+    "Type",
+    "Value",
+    "PeriodSeconds",
+    "type",
+    "status",
+    "lastTransitionTime",
+    "reason",
+    "message",
+    "object",
+    "pods",
+    "resource",
+    "containerResource",
+    "external",
+    "target",
+    "kind",
+    "name",
+    "apiVersion",
+    "metricName",
+    "metricSelector",
+    "currentValue",
+    "currentAverageUtilization",
+    "currentAverageValue",
+    "targetValue",
+    "targetAverageUtilization",
+    "targetAverageValue",
+    "selector",
+    "averageValue",
+    "container",
+];
+
+/// JSON with the members in upstream's order.
+fn ordered(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let mut members: Vec<(&String, &Value)> = map.iter().collect();
+            members.sort_by_key(|(key, _)| ORDER.iter().position(|known| known == key).unwrap_or(ORDER.len()));
+            let members =
+                members.into_iter().map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), ordered(value)));
+            format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(ordered).collect::<Vec<_>>().join(",")),
+        other => other.to_string(),
+    }
+}
+
+/// A behavior as upstream's internal type, which the annotation has: it leaves nothing out.
+fn internal_behavior(behavior: &Value) -> Value {
+    let rules = |key: &str| match child(behavior, key) {
+        None => Value::Null,
+        Some(rules) => {
+            let rules = recase(rules.clone(), char::to_ascii_uppercase);
+            let mut all =
+                json!({"StabilizationWindowSeconds": null, "SelectPolicy": null, "Policies": null, "Tolerance": null});
+            document::as_map(&mut all).extend(rules.as_object().cloned().unwrap_or_default());
+            all
+        }
+    };
+    json!({"ScaleUp": rules("scaleUp"), "ScaleDown": rules("scaleDown")})
 }
 
 /// Changes the first letter of every key: upstream writes the behavior as its internal type, whose names are capitals.

@@ -42,16 +42,30 @@ impl Rules for HorizontalPodAutoscaler {
     }
 
     fn prepare_for_create(&self, autoscaler: &mut Value, _: &Context) {
-        document::remove(autoscaler, "status");
+        keep_status(autoscaler, None);
     }
 
-    fn validate(&self, autoscaler: &Value, errors: &mut Errors) {
-        validate::spec(&as_v2(autoscaler), errors);
+    fn prepare_for_update(&self, autoscaler: &mut Value, old: &Value, _: &Context) {
+        keep_status(autoscaler, Some(old));
+    }
+
+    fn check(&self, autoscaler: &Value, old: Option<&Value>, errors: &mut Errors) {
+        validate::spec(&as_v2(autoscaler), old.map(as_v2).as_deref(), errors);
     }
 
     fn validate_status_update(&self, autoscaler: &Value, _: &Value, errors: &mut Errors) {
         validate::status(autoscaler, errors);
     }
+}
+
+/// The status is what it was. In v1 a part of it stands in annotations.
+fn keep_status(autoscaler: &mut Value, old: Option<&Value>) {
+    let mut new = as_v2(autoscaler).into_owned();
+    match old.and_then(|old| as_v2(old).get("status").cloned()) {
+        Some(status) => document::set(&mut new, "status", status),
+        None => drop(document::remove(&mut new, "status")),
+    }
+    *autoscaler = if is_v1(autoscaler) { v2_to_v1(new) } else { new };
 }
 
 fn is_v1(autoscaler: &Value) -> bool {

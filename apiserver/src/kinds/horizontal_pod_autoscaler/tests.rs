@@ -26,7 +26,7 @@ fn both_versions_say_the_same() {
     let annotations = &v1["metadata"]["annotations"];
     assert_eq!(
         annotations["autoscaling.alpha.kubernetes.io/behavior"],
-        r#"{"ScaleDown":{"Policies":[{"PeriodSeconds":5,"Type":"Pods","Value":1}],"SelectPolicy":"Min"}}"#
+        r#"{"ScaleUp":null,"ScaleDown":{"StabilizationWindowSeconds":null,"SelectPolicy":"Min","Policies":[{"Type":"Pods","Value":1,"PeriodSeconds":5}],"Tolerance":null}}"#
     );
     assert_eq!(v1_to_v2(v1), v2);
 }
@@ -69,7 +69,7 @@ fn what_is_wrong_is_said() {
         let mut autoscaler = json!({ "spec": spec });
         HorizontalPodAutoscaler.default(&mut autoscaler);
         let mut errors = Errors::new();
-        HorizontalPodAutoscaler.validate(&autoscaler, &mut errors);
+        HorizontalPodAutoscaler.check(&autoscaler, None, &mut errors);
         assert_eq!(errors.0.first().map_or_else(String::new, ToString::to_string), expected);
     }
 }

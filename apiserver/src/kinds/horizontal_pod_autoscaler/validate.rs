@@ -1,7 +1,10 @@
 //! What an autoscaler may ask for.
 
 use super::metrics;
-use crate::kinds::path::{Path, child, has, int, invalid_each, list, non_negative_fields, one_of, shown, text};
+use crate::kinds::path::{
+    Path, child, descend, has, int, invalid_each, list, non_negative_fields, one_of, shown, text,
+};
+use crate::kinds::pod::container_resource_name;
 use api::field::Errors;
 use api::quantity::Quantity;
 use api::{Value, names};
@@ -15,12 +18,27 @@ const SOURCES: [(&str, &str); 5] = [
     ("Resource", "resource"),
 ];
 
-pub fn spec(autoscaler: &Value, errors: &mut Errors) {
+/// What the `apiVersion` of a reference has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    /// Name a group: the core group has nothing to scale but ReplicationControllers.
+    OfGroup,
+    /// Be well-formed.
+    Any,
+    /// What it is: it was so before.
+    Unchecked,
+}
+
+/// Checks a specification. What is unchanged in `old` may stay as it is where upstream leaves it.
+pub fn spec(autoscaler: &Value, old: Option<&Value>, errors: &mut Errors) {
     let spec = child(autoscaler, "spec").unwrap_or(&Value::Null);
+    let old = old.map(|old| child(old, "spec").unwrap_or(&Value::Null));
     let min = int(spec, "minReplicas");
+    // Scaling to zero is off by default in this version.
+    let lowest = if old.and_then(|old| int(old, "minReplicas")) == Some(0) { 0 } else { 1 };
     let max = int(spec, "maxReplicas").unwrap_or_default();
-    if let Some(min) = min.filter(|min| *min < 1) {
-        errors.invalid("spec.minReplicas", min, "must be greater than or equal to 1");
+    if let Some(min) = min.filter(|min| *min < lowest) {
+        errors.invalid("spec.minReplicas", min, format!("must be greater than or equal to {lowest}"));
     }
     match max {
         0 => errors.required("spec.maxReplicas", "must be set and greater than 0"),
@@ -31,11 +49,32 @@ pub fn spec(autoscaler: &Value, errors: &mut Errors) {
         errors.invalid("spec.maxReplicas", max, "must be greater than or equal to `minReplicas`");
     }
     let target = child(spec, "scaleTargetRef").unwrap_or(&Value::Null);
-    let core_allowed = text(target, "kind") == "ReplicationController";
-    reference(target, &SPEC.at("scaleTargetRef"), core_allowed, errors);
+    let same_target = |old: &Value| {
+        let old = child(old, "scaleTargetRef").unwrap_or(&Value::Null);
+        ["apiVersion", "kind"].iter().all(|key| text(old, key) == text(target, key))
+    };
+    let version = match text(target, "kind") {
+        _ if old.is_some_and(same_target) => Version::Unchecked,
+        "ReplicationController" => Version::Any,
+        _ => Version::OfGroup,
+    };
+    reference(target, &SPEC.at("scaleTargetRef"), version, errors);
+    let described =
+        old.into_iter().flat_map(|old| list(old, "metrics")).filter(|metric| text(metric, "type") == "Object");
+    let mut described = described.filter_map(|metric| descend(metric, &["object", "describedObject"]));
+    let version = if described.any(|described| !is_version(text(described, "apiVersion"))) {
+        Version::Unchecked
+    } else {
+        Version::Any
+    };
     let path = SPEC.at("metrics");
     for (i, metric) in metrics(autoscaler).iter().enumerate() {
-        validate_metric(metric, &path.index(i), errors);
+        validate_metric(metric, version, &path.index(i), errors);
+    }
+    let from_outside = |metric: &Value| matches!(text(metric, "type"), "Object" | "External");
+    if min == Some(0) && !metrics(autoscaler).iter().any(from_outside) {
+        errors
+            .forbidden(path, "must specify at least one Object or External metric to support scaling to zero replicas");
     }
     if let Some(behavior) = child(spec, "behavior") {
         let path = SPEC.at("behavior");
@@ -52,24 +91,28 @@ pub fn status(autoscaler: &Value, errors: &mut Errors) {
     non_negative_fields(errors, status, &Path::root("status"), &["currentReplicas", "desiredReplicas"]);
 }
 
-/// A reference to an object of another kind, whose group must be named unless it may be the core group.
-fn reference(reference: &Value, path: &Path, core_allowed: bool, errors: &mut Errors) {
+fn is_version(api_version: &str) -> bool {
+    api_version.matches('/').count() <= 1
+}
+
+/// A reference to an object of another kind.
+fn reference(reference: &Value, path: &Path, version: Version, errors: &mut Errors) {
     for key in ["kind", "name"] {
         match text(reference, key) {
             "" => errors.required(path.at(key), ""),
             value => invalid_each(errors, &path.at(key), value, names::path_segment(value)),
         }
     }
-    let version = text(reference, "apiVersion");
-    if version.matches('/').count() > 1 {
-        let message = format!("unexpected GroupVersion string: {version}");
-        errors.invalid(path.at("apiVersion"), version, message);
-    } else if !core_allowed && !version.contains('/') {
-        errors.invalid(path.at("apiVersion"), version, "apiVersion must specify API group");
+    let given = text(reference, "apiVersion");
+    if version == Version::Unchecked {
+    } else if !is_version(given) {
+        errors.invalid(path.at("apiVersion"), given, format!("unexpected GroupVersion string: {given}"));
+    } else if version == Version::OfGroup && !given.contains('/') {
+        errors.invalid(path.at("apiVersion"), given, "apiVersion must specify API group");
     }
 }
 
-fn validate_metric(metric: &Value, path: &Path, errors: &mut Errors) {
+fn validate_metric(metric: &Value, version: Version, path: &Path, errors: &mut Errors) {
     let kind = text(metric, "type");
     if kind.is_empty() {
         errors.required(path.at("type"), "must specify a metric source type");
@@ -81,7 +124,7 @@ fn validate_metric(metric: &Value, path: &Path, errors: &mut Errors) {
         .filter(|field| has(metric, field))
         .collect();
     if let Some((first, source)) = present.first().and_then(|field| Some((*field, child(metric, field)?))) {
-        validate_source(source, first, &path.at(first), errors);
+        validate_source(source, first, version, &path.at(first), errors);
     }
     let expected = SOURCES.iter().find(|source| source.0 == kind).map(|source| source.1);
     match expected {
@@ -98,21 +141,21 @@ fn validate_metric(metric: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn validate_source(source: &Value, field: &str, path: &Path, errors: &mut Errors) {
+fn validate_source(source: &Value, field: &str, version: Version, path: &Path, errors: &mut Errors) {
     let target = child(source, "target").unwrap_or(&Value::Null);
     let at = path.at("target");
     match field {
         "object" => {
             let described = child(source, "describedObject").unwrap_or(&Value::Null);
-            reference(described, &path.at("describedObject"), true, errors);
+            reference(described, &path.at("describedObject"), version, errors);
             metric_name(source, path, errors);
         }
         "external" | "pods" => metric_name(source, path, errors),
-        _ => {
-            if text(source, "name").is_empty() {
-                errors.required(path.at("name"), "must specify a resource name");
-            }
-        }
+        _ => match text(source, "name") {
+            "" => errors.required(path.at("name"), "must specify a resource name"),
+            name if field == "containerResource" => container_resource_name(name, &path.at("name"), errors),
+            _ => {}
+        },
     }
     if field == "containerResource" {
         match text(source, "container") {

@@ -1,6 +1,7 @@
 //! Updates of a Job's status: who else than the Job controller writes it must keep to the same rules (KEP-4368).
 
 use super::super::equality::same;
+use super::super::internal::compact;
 use super::super::path::{Path, child, descend, int, list, non_negative_fields, opt_text, shown, text};
 use super::policy::invalid_without_value;
 use api::field::Errors;
@@ -57,10 +58,11 @@ pub fn validate(job: &Value, old: &Value, errors: &mut Errors) {
     let counts = ["active", "succeeded", "failed", "ready", "terminating"];
     non_negative_fields(errors, new.status, &path, &counts);
     validate_uncounted(new.status, &path.at("uncountedTerminatedPods"), errors);
-    validate_conditions(&new, &old, &path, errors);
-    validate_times(&new, &old, &path, errors);
-    validate_pods(&new, &old, &path, errors);
+    validate_end(&new, &old, &path, errors);
+    validate_finished(&new, &old, &path, errors);
     validate_indexes(&new, &old, &path, errors);
+    validate_pods(&new, &old, &path, errors);
+    validate_success(&new, &path, errors);
     validate_progress(&new, &old, &path, errors);
 }
 
@@ -80,52 +82,27 @@ fn validate_uncounted(status: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn validate_conditions(new: &View, old: &View, path: &Path, errors: &mut Errors) {
-    let complete_changed = new.complete != old.complete;
-    let failed_changed = new.failed != old.failed;
-    let failed_indexes_changed = changed(new, old, "failedIndexes");
-    let has_policy = descend(new.job, &["spec", "successPolicy"]).is_some();
-    let path = path.at("conditions");
-    let rules = [
-        (
-            (complete_changed || failed_changed) && new.complete && new.failed,
-            "cannot set Complete=True and Failed=true conditions",
-        ),
-        (
-            (complete_changed || new.failure_target != old.failure_target) && new.complete && new.failure_target,
-            "cannot set Complete=True and FailureTarget=true conditions",
-        ),
-        (
-            (failed_changed || failed_indexes_changed) && new.failed && !new.failure_target,
-            "cannot set Failed=True condition without the FailureTarget=true condition",
-        ),
-        (
-            (complete_changed || new.success_criteria != old.success_criteria) && new.complete && !new.success_criteria,
-            "cannot set Complete=True condition without the SuccessCriteriaMet=true condition",
-        ),
-        (new.success_criteria && new.failed, "cannot set SuccessCriteriaMet=True and Failed=true conditions"),
-        (
-            new.success_criteria && new.failure_target,
-            "cannot set SuccessCriteriaMet=True and FailureTarget=true conditions",
-        ),
-        (
-            has_policy && !new.success_criteria && new.complete,
-            "cannot set Complete=True for Job with SuccessPolicy unless SuccessCriteriaMet=True",
-        ),
-    ];
-    for (_, detail) in rules.into_iter().filter(|(broken, _)| *broken) {
-        invalid_without_value(errors, path, detail);
-    }
-}
-
 fn changed(new: &View, old: &View, key: &str) -> bool {
     !same(child(new.status, key), child(old.status, key))
 }
 
-fn validate_times(new: &View, old: &View, path: &Path, errors: &mut Errors) {
+/// What ends a Job goes together.
+fn validate_end(new: &View, old: &View, path: &Path, errors: &mut Errors) {
     let (start, completion) = (child(new.status, "startTime"), child(new.status, "completionTime"));
     let complete_changed = new.complete != old.complete;
+    let failed_changed = new.failed != old.failed;
     let (start_changed, completion_changed) = (changed(new, old, "startTime"), changed(new, old, "completionTime"));
+    let conditions = path.at("conditions");
+    let contradiction = |broken: bool, detail: &str, errors: &mut Errors| {
+        if broken {
+            invalid_without_value(errors, conditions, detail);
+        }
+    };
+    let both = (complete_changed || failed_changed) && new.complete && new.failed;
+    contradiction(both, "cannot set Complete=True and Failed=true conditions", errors);
+    let target_changed = new.failure_target != old.failure_target;
+    let both = (complete_changed || target_changed) && new.complete && new.failure_target;
+    contradiction(both, "cannot set Complete=True and FailureTarget=true conditions", errors);
     let at = path.at("completionTime");
     if complete_changed || completion_changed {
         match completion {
@@ -143,28 +120,60 @@ fn validate_times(new: &View, old: &View, path: &Path, errors: &mut Errors) {
     {
         errors.invalid(at, completion, "must be equal to or after `startTime`");
     }
-    let spec = shown(child(new.job, "spec"));
-    let suspended = super::flag(&spec, "suspend");
-    let nothing_to_do = suspended && int(&spec, "completions") == Some(0);
-    if (new.finished() != old.finished() || start_changed) && !nothing_to_do && start.is_none() && new.finished() {
-        errors.required(path.at("startTime"), "startTime is required for finished job");
+    let untargeted = (failed_changed || changed(new, old, "failedIndexes")) && new.failed && !new.failure_target;
+    contradiction(untargeted, "cannot set Failed=True condition without the FailureTarget=true condition", errors);
+    let criteria_changed = new.success_criteria != old.success_criteria;
+    let unmet = (complete_changed || criteria_changed) && new.complete && !new.success_criteria;
+    contradiction(unmet, "cannot set Complete=True condition without the SuccessCriteriaMet=true condition", errors);
+}
+
+/// The criteria of success are met, or the Job failed.
+fn validate_success(new: &View, path: &Path, errors: &mut Errors) {
+    let has_policy = descend(new.job, &["spec", "successPolicy"]).is_some();
+    let rules = [
+        (new.success_criteria && new.failed, "cannot set SuccessCriteriaMet=True and Failed=true conditions"),
+        (
+            new.success_criteria && new.failure_target,
+            "cannot set SuccessCriteriaMet=True and FailureTarget=true conditions",
+        ),
+        (
+            has_policy && !new.success_criteria && new.complete,
+            "cannot set Complete=True for Job with SuccessPolicy unless SuccessCriteriaMet=True",
+        ),
+    ];
+    for (_, detail) in rules.into_iter().filter(|(broken, _)| *broken) {
+        invalid_without_value(errors, path.at("conditions"), detail);
     }
 }
 
-fn validate_pods(new: &View, old: &View, path: &Path, errors: &mut Errors) {
+/// A finished Job was started, and has nothing left to do.
+fn validate_finished(new: &View, old: &View, path: &Path, errors: &mut Errors) {
     let finished_changed = new.finished() != old.finished();
-    let (active, ready, terminating) = (new.count("active"), new.count("ready"), new.count("terminating"));
+    let active = new.count("active");
     if (finished_changed || changed(new, old, "active")) && active > 0 && new.finished() {
         errors.invalid(path.at("active"), active, "active>0 is invalid for finished job");
+    }
+    let spec = shown(child(new.job, "spec"));
+    let nothing_to_do = super::flag(&spec, "suspend") && int(&spec, "completions") == Some(0);
+    let start_changed = changed(new, old, "startTime");
+    let started = child(new.status, "startTime").is_some();
+    if (finished_changed || start_changed) && !nothing_to_do && !started && new.finished() {
+        errors.required(path.at("startTime"), "startTime is required for finished job");
     }
     if (finished_changed || changed(new, old, "uncountedTerminatedPods")) && new.finished() {
         let key = "uncountedTerminatedPods";
         let left =
             child(new.status, key).filter(|pods| ["succeeded", "failed"].iter().any(|key| !list(pods, key).is_empty()));
         if let Some(pods) = left {
-            errors.invalid(path.at(key), pods.clone(), "must be empty for finished job");
+            let printed = compact("UncountedTerminatedPods", pods);
+            errors.invalid_printed(path.at(key), printed, "must be empty for finished job");
         }
     }
+}
+
+fn validate_pods(new: &View, old: &View, path: &Path, errors: &mut Errors) {
+    let finished_changed = new.finished() != old.finished();
+    let (active, ready, terminating) = (new.count("active"), new.count("ready"), new.count("terminating"));
     if (finished_changed || changed(new, old, "terminating")) && terminating > 0 && new.finished() {
         errors.invalid(path.at("terminating"), terminating, "terminating>0 is invalid for finished job");
     }

@@ -297,6 +297,15 @@ fn is_image_part(part: &str) -> bool {
             .all(|separator| matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|b| b == b'-'))
 }
 
+/// Rounds the quantities at each of `keys` that are finer than a thousandth up to it.
+pub fn round_up_at(object: &mut Value, keys: &[&str]) {
+    for key in keys {
+        if let Some(list) = object_mut(object, key) {
+            round_up(list);
+        }
+    }
+}
+
 /// Rounds quantities that are finer than a thousandth up to it.
 fn round_up(resources: &mut Value) {
     for value in resources.as_object_mut().into_iter().flat_map(Map::values_mut) {
@@ -307,11 +316,7 @@ fn round_up(resources: &mut Value) {
 }
 
 fn round_up_resources(resources: &mut Value) {
-    for key in ["limits", "requests"] {
-        if let Some(list) = object_mut(resources, key) {
-            round_up(list);
-        }
-    }
+    round_up_at(resources, &["limits", "requests"]);
 }
 
 /// A limit without a request is also the request.

@@ -239,7 +239,7 @@ fn validate_request(
     }
 }
 
-fn resource_name(name: &str, path: &Path, errors: &mut Errors) -> bool {
+pub fn resource_name(name: &str, path: &Path, errors: &mut Errors) -> bool {
     let before = errors.0.len();
     invalid_each(errors, path, name, names::qualified_name(name));
     let standard = STANDARD_RESOURCES.contains(&name) || is_huge_page(name) || name.starts_with("requests.hugepages-");
@@ -249,7 +249,7 @@ fn resource_name(name: &str, path: &Path, errors: &mut Errors) -> bool {
     errors.0.len() == before
 }
 
-fn container_resource_name(name: &str, path: &Path, errors: &mut Errors) {
+pub fn container_resource_name(name: &str, path: &Path, errors: &mut Errors) {
     if matches!(name, "cpu" | "memory" | "ephemeral-storage") {
         return;
     }

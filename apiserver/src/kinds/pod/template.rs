@@ -24,16 +24,17 @@ pub fn validate(template: &Value, owner: &Owner, path: &Path, errors: &mut Error
     }
 }
 
-/// Checks the template of a workload whose pods run for ever: selected by `selector`, and always restarted.
+/// Checks the template of a workload whose pods run for ever: selected by `selector` (without one nothing is), and always
+/// restarted.
 pub fn validate_replicated(
     workload: &str,
     template: &Value,
-    selector: &Value,
+    selector: Option<&Value>,
     owner: &Owner,
     path: &Path,
     errors: &mut Errors,
 ) {
-    if !is_empty(selector) {
+    if !selector.is_some_and(is_empty) {
         validate_selected(template, selector, path, errors);
     }
     validate(template, owner, path, errors);
@@ -41,8 +42,8 @@ pub fn validate_replicated(
 }
 
 /// Pods of the template must be selected.
-pub fn validate_selected(template: &Value, selector: &Value, path: &Path, errors: &mut Errors) {
-    if matches(Some(selector), document::labels(template)) == Some(false) {
+pub fn validate_selected(template: &Value, selector: Option<&Value>, path: &Path, errors: &mut Errors) {
+    if matches(selector, document::labels(template)) == Some(false) {
         let labels = shown(descend(template, &["metadata", "labels"]));
         errors.invalid(path.at("metadata.labels"), labels, "`selector` does not match template `labels`");
     }

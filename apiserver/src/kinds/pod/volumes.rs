@@ -148,6 +148,15 @@ fn validate_source(volume: &Value, name: &str, pod_name: &str, scope: &Scope, pa
     }
 }
 
+/// Checks a source of the type `key`, in pods or elsewhere, alone.
+pub fn validate_volume_source(key: &str, source: &Value, path: &Path, errors: &mut Errors) {
+    let Some(kind) = TYPES.iter().find(|kind| kind.key == key) else { return };
+    for key in kind.required {
+        required_text(errors, source, path, key);
+    }
+    (kind.rule)(source, path, errors);
+}
+
 /// A file mode at `key`, where given.
 pub(super) fn file_mode(source: &Value, key: &str, path: &Path, errors: &mut Errors) {
     if let Some(mode) = int(source, key).filter(|mode| !(0..=0o777).contains(mode)) {
@@ -246,6 +255,13 @@ fn iscsi(source: &Value, path: &Path, errors: &mut Errors) {
 }
 
 fn iscsi_name(name: &str, path: &Path, errors: &mut Errors) {
+    if let Some(problem) = iscsi_name_problem(name) {
+        errors.invalid(path, name, problem);
+    }
+}
+
+/// What is wrong with the name of an iSCSI target or initiator.
+pub fn iscsi_name_problem(name: &str) -> Option<&'static str> {
     let alphanumeric = |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_alphanumeric());
     let valid = match name.get(..3) {
         Some("iqn") => is_iqn(name),
@@ -253,11 +269,9 @@ fn iscsi_name(name: &str, path: &Path, errors: &mut Errors) {
             let length = if prefix == "eui" { 16 } else { 32 };
             name.get(4..).is_some_and(|rest| alphanumeric(rest, length))
         }
-        _ => return errors.invalid(path, name, "must be valid format starting with iqn, eui, or naa"),
+        _ => return Some("must be valid format starting with iqn, eui, or naa"),
     };
-    if !valid {
-        errors.invalid(path, name, "must be valid format");
-    }
+    (!valid).then_some("must be valid format")
 }
 
 /// `iqn.<year>-<month>.<reversed domain>:<anything>` (RFC 3720).

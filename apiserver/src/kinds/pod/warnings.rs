@@ -59,7 +59,8 @@ pub fn dns_label_warning(name: &str) -> Option<String> {
     })
 }
 
-fn deprecated_label(key: &str) -> Option<&'static str> {
+/// Why a node's label should not be used any more.
+pub fn deprecated_label(key: &str) -> Option<&'static str> {
     NODE_LABELS.iter().find(|(label, _)| *label == key).map(|(_, message)| *message)
 }
 
