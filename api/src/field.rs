@@ -167,6 +167,24 @@ impl Errors {
         self.0.push(FieldError { kind: ErrorType::Invalid, field: field.into(), value, detail: detail.into() });
     }
 
+    /// Like [`Errors::not_supported`], for a structure.
+    pub fn not_supported_printed(&mut self, field: impl Into<String>, printed: String, supported: &[&str]) {
+        self.not_supported(field, Value::Null, supported);
+        self.print_last(printed);
+    }
+
+    /// Like [`Errors::duplicate`], for a structure.
+    pub fn duplicate_printed(&mut self, field: impl Into<String>, printed: String) {
+        self.duplicate(field, Value::Null);
+        self.print_last(printed);
+    }
+
+    fn print_last(&mut self, printed: String) {
+        if let Some(last) = self.0.last_mut() {
+            last.value = Some(BadValue::Printed(printed));
+        }
+    }
+
     pub fn type_invalid(&mut self, field: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) {
         self.push(ErrorType::TypeInvalid, field, Some(value.into()), detail);
     }

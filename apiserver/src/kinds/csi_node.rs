@@ -7,7 +7,7 @@ use super::node::invalid_node_name;
 use super::path::{
     Path, child, entries, has, immutable, int, invalid_each, list, non_negative, one_of, opt_text, text, texts,
 };
-use super::persistent_volume::{ACCESS_MODES, SOURCES, validate_csi};
+use super::persistent_volume::{ACCESS_MODES, has_source, validate_csi};
 use super::pod::quantity;
 use super::subresources::keep_metadata;
 use super::{Context, MetadataCheck, MetadataChecks, Rules, internal};
@@ -198,7 +198,7 @@ fn validate_inline_spec(spec: &Value, path: &Path, errors: &mut Errors) {
     if given("nodeAffinity") {
         errors.forbidden(path.at("nodeAffinity"), NOT_HERE);
     }
-    if !SOURCES.iter().any(|source| has(spec, source)) {
+    if !has_source(spec) {
         errors.required(path, "must specify a volume type");
     }
     if let Some(csi) = child(spec, "csi") {

@@ -5,6 +5,7 @@ use super::deployment::{
 };
 use super::equality::same;
 use super::int_or_percent;
+use super::internal;
 use super::labels::{is_empty, matches, validate_changed_selector};
 use super::path::{Path, child, collision_count_grows, descend, non_negative, non_negative_fields, shown, text};
 use super::pod::{Owner, default, validate_always, validate_template};
@@ -58,7 +59,10 @@ fn validate_strategy(spec: &Value, path: &Path, errors: &mut Errors) {
                 _ => {}
             }
         }
-        _ => errors.not_supported(path, strategy.clone(), &["RollingUpdate", "OnDelete"]),
+        _ => {
+            let printed = internal::compact("DaemonSetUpdateStrategy", strategy);
+            errors.not_supported_printed(path, printed, &["RollingUpdate", "OnDelete"]);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod tests;
 
 use super::equality::same;
 use super::int_or_percent;
+use super::internal;
 use super::labels::{is_empty, matches, validate_selector};
 use super::path::{
     Path, at_most, child, collision_count_grows, descend, has, immutable, int, non_negative, non_negative_fields, text,
@@ -99,7 +100,10 @@ fn validate_strategy(spec: &Value, path: &Path, errors: &mut Errors) {
             }
             int_or_percent::validate_at_most_all(rolling, "maxUnavailable", &at, errors);
         }
-        _ => errors.not_supported(path, strategy.clone(), &["Recreate", "RollingUpdate"]),
+        _ => {
+            let printed = internal::compact("DeploymentStrategy", strategy);
+            errors.not_supported_printed(path, printed, &["Recreate", "RollingUpdate"]);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! [`StrictEvent`] holds the rules of events.k8s.io/v1; its errors name fields as core/v1 does, as upstream's do.
 
+use super::internal;
 use super::path::{Path, child, has, int, invalid_each, shown, text};
 use super::{MetadataChecks, Rules, path_segment};
 use api::field::Errors;
@@ -140,7 +141,15 @@ impl Rules for StrictEvent {
         ];
         for (key, path) in FIXED {
             if child(event, key) != child(old, key) {
-                errors.invalid(path, shown(child(event, key)), "field is immutable");
+                let kind = match key {
+                    "involvedObject" | "related" => "ObjectReference",
+                    "source" => "EventSource",
+                    _ => "",
+                };
+                match child(event, key).filter(|value| value.is_object()) {
+                    Some(value) => errors.invalid_printed(path, internal::compact(kind, value), "field is immutable"),
+                    None => errors.invalid(path, shown(child(event, key)), "field is immutable"),
+                }
             }
         }
     }

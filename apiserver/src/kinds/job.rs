@@ -7,6 +7,7 @@ mod tests;
 
 use super::deployment::{default_template_of, drop_disabled_at, spec_mut};
 use super::equality::same;
+use super::internal;
 use super::labels::{matches, validate_changed_selector};
 use super::path::{
     Path, child, descend, flag, has, immutable, int, invalid_each, list, non_negative_fields, opt_text, shown, text,
@@ -238,10 +239,17 @@ fn is_template_mutable(old: &Value) -> bool {
         && document::get_i64(old, "status.active").unwrap_or_default() == 0
 }
 
+/// A structure of the specification must be what it was.
+fn immutable_printed(new: &Value, old: &Value, key: &str, kind: &str, errors: &mut Errors) {
+    if !same(child(new, key), child(old, key)) {
+        let printed = child(new, key).map_or_else(|| "null".to_owned(), |value| internal::compact(kind, value));
+        errors.invalid_printed(Path::root("spec").at(key), printed, "field is immutable");
+    }
+}
+
 fn validate_template_update(new: &Value, old: &Value, is_mutable: bool, errors: &mut Errors) {
-    let path = Path::root("spec");
     if !is_mutable {
-        return immutable(errors, new, old, &path, "template");
+        return immutable_printed(new, old, "template", "PodTemplateSpec", errors);
     }
     let pod = |spec: &Value| {
         let mut pod = descend(spec, &["template", "spec"]).cloned().unwrap_or_else(|| json!({}));
@@ -260,7 +268,7 @@ fn validate_template_update(new: &Value, old: &Value, is_mutable: bool, errors: 
     };
     if !same(Some(&pod(new)), Some(&pod(old))) {
         let value = shown(descend(new, &["template", "spec"]));
-        errors.invalid("spec.template.spec", value, "field is immutable");
+        errors.invalid_printed("spec.template.spec", internal::compact("PodSpec", &value), "field is immutable");
     }
 }
 
@@ -327,9 +335,11 @@ impl Rules for Job {
         }
         immutable(errors, new, old_spec, &path, "selector");
         validate_template_update(new, old_spec, is_template_mutable(old), errors);
-        for key in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
-            immutable(errors, new, old_spec, &path, key);
-        }
+        immutable(errors, new, old_spec, &path, "completionMode");
+        immutable_printed(new, old_spec, "podFailurePolicy", "PodFailurePolicy", errors);
+        immutable(errors, new, old_spec, &path, "backoffLimitPerIndex");
+        immutable(errors, new, old_spec, &path, "managedBy");
+        immutable_printed(new, old_spec, "successPolicy", "SuccessPolicy", errors);
     }
 
     fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut Errors) {

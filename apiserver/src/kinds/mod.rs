@@ -23,7 +23,7 @@ mod flow_schema;
 pub mod horizontal_pod_autoscaler;
 mod ingress;
 mod int_or_percent;
-mod internal;
+pub mod internal;
 mod ip;
 mod job;
 mod labels;

@@ -2,6 +2,8 @@
 
 mod sources;
 
+pub use sources::{has_source, validate_csi};
+
 use super::path::{Path, child, descend, has, invalid_each, list, one_of, opt_text, shown, text, texts};
 use super::pod::{deprecated_label, quantity, round_up_at, validate_node_selector};
 use super::{Context, MetadataCheck, MetadataChecks, Rules, diff, equality};

@@ -44,7 +44,7 @@ impl Rules for PersistentVolumeClaim {
             let path = format!("metadata.annotations.{CLASS_ANNOTATION}");
             errors.invalid(path, annotated(claim), "field is immutable");
         }
-        let (new_spec, old_spec) = (comparable(claim, old), comparable(old, old));
+        let (new_spec, old_spec) = comparable(claim, old);
         if !equality::same(Some(&new_spec), Some(&old_spec)) {
             let changes = diff::diff("PersistentVolumeClaimSpec", &old_spec, &new_spec);
             errors.forbidden(
@@ -166,24 +166,32 @@ fn validate_resource_key(resource: &str, path: &Path, errors: &mut Errors) -> bo
     valid
 }
 
-/// The specification without what may change from `old`: the volume and the class once, and of a bound claim the size
-/// and the class of its attributes.
-fn comparable(claim: &Value, old: &Value) -> Value {
-    let mut spec = child(claim, "spec").cloned().unwrap_or_default();
-    let was = |key: &str| document::get(old, &format!("spec.{key}")).filter(|v| !v.is_null() && *v != "");
-    if was("volumeName").is_none() {
-        document::remove(&mut spec, "volumeName");
+/// The new and the old specification, alike in what may change: the volume and the class once, and of a bound claim the
+/// size and the class of its attributes.
+fn comparable(claim: &Value, old: &Value) -> (Value, Value) {
+    let spec = |object| child(object, "spec").cloned().unwrap_or_default();
+    let (mut new, mut before) = (spec(claim), spec(old));
+    if text(&before, "volumeName").is_empty() {
+        copy(&new, &mut before, "volumeName");
     }
-    let class = text(&spec, "storageClassName");
     let annotated = document::annotation(old, CLASS_ANNOTATION);
-    if document::get(old, "spec.storageClassName").is_none_or(Value::is_null) && annotated.is_none_or(|a| a == class) {
-        document::remove(&mut spec, "storageClassName");
+    let class = text(&new, "storageClassName");
+    if !has(&before, "storageClassName") && annotated.is_none_or(|annotated| annotated == class) {
+        copy(&before, &mut new, "storageClassName");
     }
-    if document::get_str(claim, "status.phase") == "Bound" || document::get_str(old, "status.phase") == "Bound" {
-        document::remove(&mut spec, "resources.requests.storage");
-        document::remove(&mut spec, "volumeAttributesClassName");
+    if document::get_str(claim, "status.phase") == "Bound" {
+        copy(&before, &mut new, "volumeAttributesClassName");
+        copy(&before, &mut new, "resources.requests.storage");
     }
-    spec
+    (new, before)
+}
+
+/// Makes what stands at `path` of `to` what it is in `from`.
+fn copy(from: &Value, to: &mut Value, path: &str) {
+    match document::get(from, path).cloned() {
+        Some(value) => document::set(to, path, value),
+        None => drop(document::remove(to, path)),
+    }
 }
 
 /// `dataSource` and `dataSourceRef` say the same (KEP-1495), unless the reference is to another namespace. What

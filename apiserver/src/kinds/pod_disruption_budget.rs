@@ -1,8 +1,10 @@
 //! PodDisruptionBudget.
 
+use super::conditions::validate_conditions;
 use super::int_or_percent;
+use super::internal;
 use super::labels::validate_changed_selector;
-use super::path::{Path, child, descend, has, non_negative_fields, one_of, opt_text};
+use super::path::{Path, child, descend, has, list, non_negative_fields, one_of, opt_text};
 use super::{MetadataChecks, Rules, path_segment};
 use api::Value;
 use api::field::Errors;
@@ -14,7 +16,8 @@ impl Rules for PodDisruptionBudget {
         const SPEC: Path = Path::root("spec");
         let spec = child(budget, "spec").unwrap_or(&Value::Null);
         if has(spec, "minAvailable") && has(spec, "maxUnavailable") {
-            errors.invalid(SPEC, spec.clone(), "minAvailable and maxUnavailable cannot be both set");
+            let printed = internal::compact("PodDisruptionBudgetSpec", spec);
+            errors.invalid_printed(SPEC, printed, "minAvailable and maxUnavailable cannot be both set");
         }
         for key in ["minAvailable", "maxUnavailable"] {
             int_or_percent::validate(spec, key, &SPEC, errors);
@@ -33,6 +36,7 @@ impl Rules for PodDisruptionBudget {
     fn validate_status_update(&self, budget: &Value, _: &Value, errors: &mut Errors) {
         const COUNTS: [&str; 4] = ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"];
         let status = child(budget, "status").unwrap_or(&Value::Null);
+        validate_conditions(list(status, "conditions"), &Path::root("status.conditions"), errors);
         non_negative_fields(errors, status, &Path::root("status"), &COUNTS);
     }
 

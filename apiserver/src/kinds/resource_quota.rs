@@ -1,5 +1,6 @@
 //! ResourceQuota and LimitRange.
 
+use super::internal;
 use super::path::{Path, child, descend, entries, invalid_each, list, shown, text, texts};
 use super::pod::{
     STANDARD_RESOURCES, container_resource_name, is_huge_page, is_overcommit_allowed, quantity, resource_name,
@@ -157,7 +158,8 @@ fn validate_scope_selector(spec: &Value, selector: &Value, hard: &[&str], errors
             errors.invalid(PATH.at("scopeName"), scope, "unsupported scope");
         }
         for _ in hard.iter().filter(|resource| !fits(scope, resource)) {
-            errors.invalid(PATH, selector.clone(), "unsupported scope applied to resource");
+            let printed = internal::compact("ScopeSelector", selector);
+            errors.invalid_printed(PATH, printed, "unsupported scope applied to resource");
         }
         let only_exists = !matches!(scope, "PriorityClass" | "VolumeAttributesClass") && SCOPES.contains(&scope);
         if only_exists && operator != "Exists" {

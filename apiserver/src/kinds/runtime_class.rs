@@ -1,5 +1,6 @@
 //! RuntimeClass.
 
+use super::internal;
 use super::labels::validate_labels;
 use super::path::{Path, child, descend, entries, immutable, invalid_each, list, text};
 use super::pod::{container_resource_name, validate_quantity, validate_tolerations};
@@ -34,7 +35,7 @@ impl Rules for RuntimeClass {
             let key = |toleration| ["key", "operator", "value", "effect"].map(|part| text(toleration, part));
             for (i, toleration) in tolerations.iter().enumerate() {
                 if tolerations[..i].iter().any(|other| key(other) == key(toleration)) {
-                    errors.duplicate(path.index(i), toleration.clone());
+                    errors.duplicate_printed(path.index(i), internal::compact("Toleration", toleration));
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use super::deployment::{default_amount, default_template_of, drop_disabled_at, spec_mut, workload_warnings};
 use super::equality::same;
+use super::internal;
 use super::labels::{is_empty, matches, validate_annotations, validate_labels, validate_selector};
 use super::path::{
     Path, at_most, child, collision_count_grows, descend, int, invalid_each, list, non_negative, non_negative_fields,
@@ -40,11 +41,15 @@ fn validate_strategy(spec: &Value, path: &Path, errors: &mut Errors) {
         ("", _) => errors.required(path, ""),
         ("OnDelete", Some(rolling)) => {
             let detail = "only allowed for updateStrategy 'RollingUpdate'";
-            errors.invalid(path.at("rollingUpdate"), rolling.clone(), detail);
+            let printed = internal::compact("RollingUpdateStatefulSetStrategy", rolling);
+            errors.invalid_printed(path.at("rollingUpdate"), printed, detail);
         }
         ("RollingUpdate", Some(rolling)) => non_negative(errors, rolling, &path.at("rollingUpdate"), "partition"),
         ("OnDelete" | "RollingUpdate", None) => {}
-        _ => errors.invalid(path, strategy.clone(), "must be 'RollingUpdate' or 'OnDelete'"),
+        _ => {
+            let printed = internal::compact("StatefulSetUpdateStrategy", strategy);
+            errors.invalid_printed(path, printed, "must be 'RollingUpdate' or 'OnDelete'");
+        }
     }
 }
 

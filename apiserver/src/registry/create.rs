@@ -2,6 +2,7 @@
 
 use super::{Call, Object, check, meta};
 use crate::kinds::Context;
+use crate::resources::Resource;
 use crate::server::ApiServer;
 use crate::{admission, reserve};
 use api::Value;

@@ -2,6 +2,7 @@
 //!
 //! Follows `k8s.io/apiserver/pkg/registry/rest` and `k8s.io/apimachinery/pkg/api/validation/objectmeta.go`.
 
+use crate::kinds::internal::{compact, compact_list};
 use crate::kinds::{MetadataCheck, path_segment};
 use crate::resources::Resource;
 use api::document::{self, Map, Value};
@@ -200,15 +201,15 @@ fn validate_owners(owners: &[Value], errors: &mut Errors) {
         }
         if text("apiVersion") == "v1" && text("kind") == "Event" {
             let message = "/v1, Kind=Event is disallowed from being an owner";
-            errors.invalid("metadata.ownerReferences", owner.clone(), message);
+            errors.invalid_printed("metadata.ownerReferences", compact("OwnerReference", owner), message);
         }
         if document::get_bool(owner, "controller") {
             let this = format!("{}/{}", text("kind"), text("name"));
             match &controller {
                 None => controller = Some(this),
-                Some(first) => errors.invalid(
+                Some(first) => errors.invalid_printed(
                     "metadata.ownerReferences",
-                    Value::Array(owners.to_vec()),
+                    compact_list("OwnerReference", owners),
                     format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
                     ),

@@ -1,5 +1,6 @@
 //! When a Job fails early, succeeds early, and replaces its pods (KEP-3329, KEP-3998, KEP-3939).
 
+use super::super::internal::compact;
 use super::super::path::{Path, child, has, int, invalid_each, list, non_negative, one_of, opt_text, text};
 use super::container_names;
 use super::status::index_count;
@@ -32,7 +33,7 @@ pub fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
         if text(spec, "completionMode") == "Indexed" {
             validate_success(policy, int(spec, "completions").unwrap_or_default(), &path.at("rules"), errors);
         } else {
-            errors.invalid(path, policy.clone(), "requires indexed completion mode");
+            errors.invalid_printed(path, compact("SuccessPolicy", policy), "requires indexed completion mode");
         }
     }
     if let Some(replacement) = opt_text(spec, "podReplacementPolicy") {

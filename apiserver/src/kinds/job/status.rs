@@ -1,6 +1,7 @@
 //! Updates of a Job's status: who else than the Job controller writes it must keep to the same rules (KEP-4368).
 
 use super::super::equality::same;
+use super::super::internal::compact;
 use super::super::path::{Path, child, descend, int, list, non_negative_fields, opt_text, shown, text};
 use super::policy::invalid_without_value;
 use api::field::Errors;
@@ -164,7 +165,8 @@ fn validate_finished(new: &View, old: &View, path: &Path, errors: &mut Errors) {
         let left =
             child(new.status, key).filter(|pods| ["succeeded", "failed"].iter().any(|key| !list(pods, key).is_empty()));
         if let Some(pods) = left {
-            errors.invalid(path.at(key), pods.clone(), "must be empty for finished job");
+            let printed = compact("UncountedTerminatedPods", pods);
+            errors.invalid_printed(path.at(key), printed, "must be empty for finished job");
         }
     }
 }

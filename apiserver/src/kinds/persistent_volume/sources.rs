@@ -59,13 +59,18 @@ const SOURCES: [Source; 22] = [
     as_in_pods!("scaleIO"),
     source("local", &[], local),
     source("storageos", &[], storage_os),
-    source("csi", &[], csi),
+    source("csi", &[], |source, _, path, errors| validate_csi(source, path, errors)),
 ];
 
 /// The source of a specification, alone.
 pub fn of(spec: &Value) -> Value {
     let members = SOURCES.iter().filter_map(|source| Some((source.key.to_owned(), child(spec, source.key)?.clone())));
     Value::Object(members.collect::<Map>())
+}
+
+/// Whether a specification says where the volume comes from.
+pub fn has_source(spec: &Value) -> bool {
+    SOURCES.iter().any(|source| has(spec, source.key))
 }
 
 /// Checks that there is one source, and what it says.
@@ -158,7 +163,8 @@ fn storage_os(source: &Value, _: &str, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn csi(source: &Value, _: &str, path: &Path, errors: &mut Errors) {
+/// Checks a volume of a CSI driver.
+pub fn validate_csi(source: &Value, path: &Path, errors: &mut Errors) {
     validate_driver_name(errors, &path.at("driver"), text(source, "driver"));
     required_text(errors, source, path, "volumeHandle");
     const SECRETS: [&str; 4] =
