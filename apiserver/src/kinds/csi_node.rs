@@ -5,7 +5,7 @@ use super::equality::same;
 use super::labels::validate_selector;
 use super::node::invalid_node_name;
 use super::path::{
-    Path, child, entries, has, immutable, int, invalid_each, list, non_negative, one_of, opt_text, text, texts,
+    Path, child, entries, immutable, int, invalid_each, list, non_negative, one_of, opt_text, text, texts,
 };
 use super::persistent_volume::{ACCESS_MODES, has_source, validate_csi};
 use super::pod::quantity;

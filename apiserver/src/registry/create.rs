@@ -2,7 +2,6 @@
 
 use super::{Call, Object, check, meta};
 use crate::kinds::Context;
-use crate::resources::Resource;
 use crate::server::ApiServer;
 use crate::{admission, reserve};
 use api::Value;

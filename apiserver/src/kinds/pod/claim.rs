@@ -4,7 +4,7 @@ use super::super::labels::{validate_annotations, validate_labels, validate_selec
 use super::super::path::{Path, child, descend, has, invalid_each, one_of, opt_text, required_text, text, texts};
 use super::resources::{quantity, validate_quantity};
 use api::field::Errors;
-use api::{Map, Value, names};
+use api::{Value, names};
 
 /// What metadata of a template may not have.
 const METADATA: [&str; 13] = [
