@@ -32,6 +32,8 @@ pub struct Parts {
     pub retry_after_seconds: u32,
     /// Where an expired list can go on, at the newest state.
     pub continue_token: String,
+    /// Details are there though they say nothing, as where no handler was reached.
+    pub empty_details: bool,
 }
 
 impl std::ops::Deref for ApiError {
@@ -56,6 +58,13 @@ impl ApiError {
     /// A failure without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> ApiError {
         ApiError(Box::new(Parts { code, reason, message: message.into(), ..Parts::default() }))
+    }
+
+    /// What is answered before any handler is reached: for a path, a method or a content type that is not served.
+    pub fn unreached(code: u16, reason: &'static str, message: &str) -> ApiError {
+        let mut failure = Self::new(code, reason, message);
+        failure.empty_details = true;
+        failure
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> ApiError {
@@ -86,7 +95,7 @@ impl ApiError {
 
     /// 404 for a path or resource that this server does not have.
     pub fn no_such_resource() -> ApiError {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
+        Self::unreached(404, "NotFound", "the server could not find the requested resource")
     }
 
     pub fn already_exists(kind: &Kind, name: &str) -> ApiError {
@@ -222,7 +231,7 @@ impl ApiError {
         if !self.continue_token.is_empty() {
             status["metadata"]["continue"] = self.continue_token.as_str().into();
         }
-        if !details.is_empty() {
+        if !details.is_empty() || self.empty_details {
             status["details"] = Value::Object(details);
         }
         status
@@ -231,10 +240,14 @@ impl ApiError {
 
 /// The `Status` of a deletion that is complete.
 pub fn deleted(kind: &Kind, name: &str, uid: &str) -> Value {
-    json!({
+    let mut status = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-        "details": { "name": name, "group": kind.group, "kind": kind.resource, "uid": uid },
-    })
+        "details": { "name": name, "kind": kind.resource, "uid": uid },
+    });
+    if !kind.group.is_empty() {
+        status["details"]["group"] = kind.group.into();
+    }
+    status
 }
 
 #[cfg(test)]

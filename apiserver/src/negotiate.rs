@@ -99,7 +99,7 @@ fn output_clause(clause: &str, transforms: bool) -> Option<Output> {
 
 /// The form of a request's body. No content type means JSON.
 pub fn input(headers: &HeaderMap) -> Result<Input, ApiError> {
-    match media_type(headers) {
+    match &*media_type(headers).to_ascii_lowercase() {
         "" | "application/json" => Ok(Input::Json),
         "application/yaml" => Ok(Input::Yaml),
         "application/vnd.kubernetes.protobuf" => Ok(Input::Protobuf),

@@ -72,6 +72,39 @@ pub fn match_name(object: &Value, name: &str) -> Result<(), ApiError> {
     }
 }
 
+/// Refuses an object of another uid than the stored one's.
+pub fn match_uid(object: &Value, old: &Value, resource: &Resource) -> Result<(), ApiError> {
+    let (given, stored) = (document::uid(object), document::uid(old));
+    if given.is_empty() || given == stored {
+        return Ok(());
+    }
+    let name = document::name(old);
+    let key = resource.key(document::namespace(old), name);
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+         UID in precondition: {given}, UID in object meta: {stored}",
+        key.strip_prefix("/registry").unwrap_or(&key)
+    );
+    Err(ApiError::conflict(resource.kind, name, why))
+}
+
+/// Drops owner references that are there already. Gives their uids, as a warning has them.
+pub fn dedup_owners(object: &mut Value) -> Option<String> {
+    let Some(Value::Array(owners)) = document::metadata_mut(object).get_mut("ownerReferences") else { return None };
+    let mut kept: Vec<Value> = Vec::with_capacity(owners.len());
+    let mut seen = std::collections::HashSet::new();
+    let mut twice = Vec::new();
+    for owner in owners.drain(..) {
+        if seen.insert(owner.to_string()) {
+            kept.push(owner);
+        } else {
+            twice.push(document::get_str(&owner, "uid").to_owned());
+        }
+    }
+    *owners = kept;
+    (!twice.is_empty()).then(|| twice.join(", "))
+}
+
 /// Puts the request's namespace into the object, or refuses one that differs.
 pub fn match_namespace(object: &mut Value, resource: &Resource, namespace: &str) -> Result<(), ApiError> {
     let given = document::namespace(object);
@@ -95,12 +128,14 @@ pub fn carry_over(object: &mut Value, old: &Value) {
     let metadata = document::metadata_mut(object);
     let empty = Map::new();
     let before = document::get_map(old, "metadata").unwrap_or(&empty);
-    metadata.remove("selfLink");
-    for key in ["generation", "creationTimestamp", "deletionTimestamp"] {
+    for key in ["generation", "creationTimestamp"] {
         match before.get(key) {
             Some(value) => metadata.insert(key.into(), value.clone()),
             None => metadata.remove(key),
         };
+    }
+    if let Some(value) = before.get("deletionTimestamp") {
+        metadata.insert("deletionTimestamp".into(), value.clone());
     }
     for key in ["uid", "deletionGracePeriodSeconds"] {
         let missing = metadata.get(key).is_none_or(|v| v.is_null() || v == "");

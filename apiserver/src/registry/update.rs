@@ -7,7 +7,7 @@ use crate::{admission, reserve};
 use api::Value;
 use api::document;
 use api::field::Errors;
-use api::managed;
+use api::managed::{self, ResetFields};
 use api::status::ApiError;
 use std::sync::Arc;
 use storage::{Entry, Expect};
@@ -70,12 +70,13 @@ impl ApiServer {
         check_versions(call, part, &object, &old)?;
         meta::match_namespace(&mut object, resource, call.namespace)?;
         let context = Context { user: call.user, now: call.now };
-        restrict(part, &mut object, &old, &context);
+        restrict(call, part, &mut object, &old, &context);
         // What the server computes (a binding, a scale) is noted by whoever computes it, if at all.
         if part != Part::Internal && part != Part::Scale {
             call.track(&mut object, Some(&old));
         }
         admission::mutate(call, &mut object, Some(&old)).await?;
+        call.dedup_owners(&mut object, " after mutating admission happens");
         meta::carry_over(&mut object, &old);
         let reservation = reserve::for_write(call, Some(&old), &mut object)?;
         match part {
@@ -85,7 +86,10 @@ impl ApiServer {
         }
         self.complete(resource, &mut object);
         // A binding is no change of what the user wants.
-        if part != Part::Internal && resource.rules.has_generation() && resource.rules.generation_changed(&object, &old)
+        if part != Part::Internal
+            && part != Part::Status
+            && resource.rules.has_generation()
+            && resource.rules.generation_changed(&object, &old)
         {
             let generation = document::get_i64(&old, "metadata.generation").unwrap_or(0) + 1;
             document::set(&mut object, "metadata.generation", generation);
@@ -116,17 +120,11 @@ impl ApiServer {
     }
 }
 
-/// Checks name, uid and resource version of what the client sent.
+/// Checks name and resource version of what the client sent.
 fn check_versions(call: &Call<'_>, part: Part, object: &Value, old: &Value) -> Result<(), ApiError> {
     let kind = call.resource.kind;
     let version = document::resource_version(object);
     meta::match_name(object, call.name)?;
-    let uid = document::uid(object);
-    if !uid.is_empty() && uid != document::uid(old) {
-        let why =
-            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", document::uid(old));
-        return Err(ApiError::conflict(kind, call.name, why));
-    }
     if matches!(version, "" | "0") {
         if part != Part::Internal && !call.resource.rules.allow_unconditional_update() && call.subresource.is_empty() {
             let mut errors = Errors::new();
@@ -139,16 +137,16 @@ fn check_versions(call: &Call<'_>, part: Part, object: &Value, old: &Value) -> R
         return Ok(());
     }
     match version.parse::<u64>() {
-        Err(_) => Err(ApiError::bad_request(format!(
-            "invalid resource version {}: must be a number",
-            api::field::quote(version)
-        ))),
+        Err(_) => {
+            let version = api::field::quote(version);
+            Err(ApiError::new(500, "", format!("strconv.ParseUint: parsing {version}: invalid syntax")))
+        }
         Ok(_) => Err(ApiError::modified(kind, call.name)),
     }
 }
 
 /// Puts back everything that a write of this part may not change.
-fn restrict(part: Part, object: &mut Value, old: &Value, context: &Context) {
+fn restrict(call: &Call<'_>, part: Part, object: &mut Value, old: &Value, context: &Context) {
     if part != Part::Status {
         return subresources::restrict(part, object, old, context);
     }
@@ -161,13 +159,31 @@ fn restrict(part: Part, object: &mut Value, old: &Value, context: &Context) {
         map.insert("status".into(), status);
     }
     if let Some(Value::Object(mut metadata)) = metadata {
-        metadata.remove("ownerReferences");
-        if let Some(owners) = document::get(old, "metadata.ownerReferences") {
-            metadata.insert("ownerReferences".into(), owners.clone());
-        }
+        put_back(&mut metadata, old, &call.reset_fields());
         map.insert("metadata".into(), metadata.into());
     }
     *object = new;
+}
+
+/// Puts back the metadata that a write through `status` cannot own.
+fn put_back(metadata: &mut document::Map, old: &Value, reset: &ResetFields) {
+    let empty = document::Map::new();
+    let before = document::get_map(old, "metadata").unwrap_or(&empty);
+    for path in reset.excluded() {
+        match path {
+            ["metadata"] => {
+                let managed = metadata.remove("managedFields");
+                *metadata = before.clone();
+                metadata.remove("managedFields");
+                metadata.extend(managed.map(|managed| ("managedFields".to_owned(), managed)));
+            }
+            ["metadata", key] => {
+                metadata.remove(*key);
+                metadata.extend(before.get(*key).map(|value| ((*key).to_owned(), value.clone())));
+            }
+            _ => {}
+        }
+    }
 }
 
 fn prepare_main(call: &Call<'_>, object: &mut Value, old: &Value, context: &Context) {

@@ -326,11 +326,7 @@ fn bad_patches(cx: &Context) -> Result<()> {
         cx.raw(Method::PATCH, &path(cx, "configmaps/p"), &[("content-type", kind)], body.to_owned())
     };
     let wrong = patch("application/json", "{}")?;
-    wrong.refused(
-        415,
-        "UnsupportedMediaType",
-        &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"],
-    )?;
+    wrong.refused(415, "UnsupportedMediaType", &["415: Unsupported Media Type"])?;
     for body in ["{", "[]", "7", "\"x\""] {
         let answer = patch("application/merge-patch+json", body)?;
         ensure!([400, 422].contains(&answer.status), "merge {body}: {} {}", answer.status, answer.text);
