@@ -109,8 +109,14 @@ pub fn quote(s: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
+            '\x07' => out.push_str("\\a"),
+            '\x08' => out.push_str("\\b"),
+            '\x0b' => out.push_str("\\v"),
+            '\x0c' => out.push_str("\\f"),
             c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
-            c => out.push(c),
+            c if is_printable(c) => out.push(c),
+            c if (c as u32) < 0x10000 => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c => out.push_str(&format!("\\U{:08x}", c as u32)),
         }
     }
     out.push('"');
@@ -132,6 +138,13 @@ fn escape_html(json: &str) -> String {
         }
     }
     out
+}
+
+/// Go's `unicode.IsPrint`, nearly: no controls, no white space but the blank, nothing invisible.
+pub fn is_printable(c: char) -> bool {
+    let invisible = matches!(c as u32, 0xad | 0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f | 0xfeff
+        | 0xe000..=0xf8ff | 0xfff0..=0xfffb | 0xe0000..);
+    c == ' ' || !(c.is_control() || c.is_whitespace() || invisible)
 }
 
 /// The errors found so far; validation functions push into it.

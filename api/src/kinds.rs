@@ -243,6 +243,31 @@ pub static KINDS: &[Kind] = &[
     cluster("flowcontrol.apiserver.k8s.io", "v1", "PriorityLevelConfiguration", "prioritylevelconfigurations").subresources(&[STATUS]),
 ];
 
+/// Versions that upstream still reads, though it serves them no more.
+const UNSERVED: &[&str] = &[
+    "apps/v1beta1",
+    "apps/v1beta2",
+    "autoscaling/v2beta1",
+    "autoscaling/v2beta2",
+    "batch/v1beta1",
+    "certificates.k8s.io/v1beta1",
+    "coordination.k8s.io/v1beta1",
+    "discovery.k8s.io/v1beta1",
+    "events.k8s.io/v1beta1",
+    "extensions/v1beta1",
+    "networking.k8s.io/v1beta1",
+    "node.k8s.io/v1beta1",
+    "policy/v1beta1",
+    "rbac.authorization.k8s.io/v1beta1",
+    "scheduling.k8s.io/v1beta1",
+    "storage.k8s.io/v1beta1",
+];
+
+/// Whether this is a version that upstream still reads, though it serves it no more.
+pub fn is_unserved(group: &str, version: &str) -> bool {
+    UNSERVED.iter().filter_map(|text| text.split_once('/')).any(|row| row == (group, version))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

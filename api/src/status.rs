@@ -34,8 +34,6 @@ pub struct Parts {
     pub retry_after_seconds: u32,
     /// Where an expired list can go on, at the newest state.
     pub continue_token: String,
-    /// What the client is warned of besides: not part of the status, but of the answer's headers.
-    pub warnings: Vec<String>,
 }
 
 impl std::ops::Deref for ApiError {
@@ -60,6 +58,13 @@ impl ApiError {
     /// A failure without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> ApiError {
         ApiError(Box::new(Parts { code, reason, message: message.into(), ..Parts::default() }))
+    }
+
+    /// What is answered before any handler is reached: for a path, a method or a content type that is not served.
+    pub fn unreached(code: u16, reason: &'static str, message: &str) -> ApiError {
+        let mut failure = Self::new(code, reason, message);
+        failure.bare_details = true;
+        failure
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> ApiError {
@@ -90,18 +95,13 @@ impl ApiError {
 
     /// 404 for a path or resource that this server does not have.
     pub fn no_such_resource() -> ApiError {
-        Self::new(404, "NotFound", "the server could not find the requested resource").with_bare_details()
+        Self::unreached(404, "NotFound", "the server could not find the requested resource")
     }
 
     /// 405 for a verb that a path does not have.
     pub fn no_such_method() -> ApiError {
         let message = "the server does not allow this method on the requested resource";
-        Self::new(405, "MethodNotAllowed", message).with_bare_details()
-    }
-
-    fn with_bare_details(mut self) -> ApiError {
-        self.bare_details = true;
-        self
+        Self::unreached(405, "MethodNotAllowed", message)
     }
 
     pub fn already_exists(kind: &Kind, name: &str) -> ApiError {
@@ -202,12 +202,12 @@ impl ApiError {
     /// 406 of a path that has answers only in these forms.
     pub fn not_produced(available: &str) -> ApiError {
         let message = format!("406: Not Acceptable\n\nAvailable representations: {available}");
-        Self::new(406, "NotAcceptable", message).with_bare_details()
+        Self::unreached(406, "NotAcceptable", &message)
     }
 
     /// 415 of a path that takes bodies in other forms only.
     pub fn not_consumed() -> ApiError {
-        Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").with_bare_details()
+        Self::unreached(415, "UnsupportedMediaType", "415: Unsupported Media Type")
     }
 
     pub fn unsupported_media_type(accepted: &str) -> ApiError {

@@ -1,17 +1,19 @@
 //! From a request's body to an object: decoding, field validation, version checks, defaults.
 
+mod expected;
+
 use crate::negotiate::{self, Format};
 use crate::params::FieldValidation;
-use crate::registry::Call;
+use crate::registry::{Call, meta};
 use crate::request::Incoming;
-use crate::resources::Resource;
 use api::Value;
 use api::codec::{self, Decoded, Problem};
 use api::document;
 use api::field::Errors;
-use api::patch;
 use api::schema::{Schema, TypeRef};
 use api::status::ApiError;
+use api::{managed, patch};
+use expected::{Expected, Given, WrongType};
 use http::HeaderMap;
 
 const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
@@ -20,6 +22,7 @@ const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions
 pub fn object(call: &Call<'_>, incoming: &Incoming, validation: FieldValidation) -> Result<Value, ApiError> {
     let format = negotiate::input(&incoming.headers)?;
     let mut object = body(call, &incoming.body, format, &Expected::of(call.resource), validation)?;
+    call.dedup_owners(&mut object, "");
     call.resource.default(&mut object);
     Ok(object)
 }
@@ -39,28 +42,6 @@ pub fn subresource(
     body(call, &incoming.body, negotiate::input(&incoming.headers)?, &expected, validation)
 }
 
-/// What a body has to be.
-struct Expected<'a> {
-    kind: &'a str,
-    api_version: &'a str,
-    ty: TypeRef<'static>,
-}
-
-impl Expected<'_> {
-    fn of(resource: &Resource) -> Expected<'_> {
-        Expected { kind: resource.kind.kind, api_version: &resource.api_version, ty: resource.ty }
-    }
-
-    fn version(&self) -> &str {
-        self.api_version.rsplit('/').next().unwrap_or_default()
-    }
-
-    /// A body that is no such object.
-    fn refused(&self, why: &codec::DecodeError, body: &[u8]) -> ApiError {
-        why.to_status(self.kind, self.version(), body)
-    }
-}
-
 fn body(
     call: &Call<'_>,
     bytes: &[u8],
@@ -68,9 +49,19 @@ fn body(
     expected: &Expected,
     validation: FieldValidation,
 ) -> Result<Value, ApiError> {
-    let decoded = decode(bytes, format, expected.ty).map_err(|why| expected.refused(&why, bytes))?;
+    let decoded = decode(bytes, format, expected.ty);
+    // Of which type the object is, is found out before it is decoded.
+    let given = match &decoded {
+        Ok(decoded) => Given::of(&decoded.value),
+        Err(codec::DecodeError::Type(_)) => Given::of(&untyped(bytes, format)),
+        Err(_) => Given::default(),
+    };
+    if let Some(wrong) = given.wrong(expected) {
+        return Err(wrong.refused(expected, bytes));
+    }
+    let decoded = decoded.map_err(|why| expected.refused(&why, bytes))?;
     let mut object = decoded.value;
-    check_type(&mut object, expected)?;
+    expected.name_type(&mut object);
     report(call, &decoded.problems, validation).map_err(|why| expected.refused(&codec::DecodeError::Type(why), &[]))?;
     Ok(object)
 }
@@ -83,32 +74,21 @@ fn decode(bytes: &[u8], format: Format, ty: TypeRef<'_>) -> Result<Decoded, code
     }
 }
 
-/// Fills in `kind` and `apiVersion` where the body leaves them out, and refuses others.
-fn check_type(object: &mut Value, expected: &Expected) -> Result<(), ApiError> {
-    let (kind, api_version) = (document::get_str(object, "kind"), document::get_str(object, "apiVersion"));
-    if !api_version.is_empty() && api_version != expected.api_version {
-        return Err(ApiError::bad_request(format!(
-            "the API version in the data ({api_version}) does not match the expected API version ({})",
-            expected.api_version
-        )));
-    }
-    if !kind.is_empty() && kind != expected.kind {
-        let (version, wanted) = (expected.version(), expected.kind);
-        return Err(ApiError::bad_request(format!(
-            "{kind} in version \"{version}\" cannot be handled as a {wanted}: converting ({kind}) to ({wanted}): unknown conversion"
-        )));
-    }
-    let map = document::as_map(object);
-    map.insert("kind".into(), expected.kind.into());
-    map.insert("apiVersion".into(), expected.api_version.into());
-    Ok(())
+/// The tree of a body that does not fit its type.
+fn untyped(bytes: &[u8], format: Format) -> Value {
+    let tree = match format {
+        Format::Json => codec::json::decode_any(bytes),
+        Format::Yaml => codec::yaml::decode_any(bytes),
+        Format::Protobuf => Ok(Value::Null),
+    };
+    tree.unwrap_or_default()
 }
 
 /// Unknown and duplicate fields: an error, warnings, or nothing.
 fn report(call: &Call<'_>, problems: &[Problem], validation: FieldValidation) -> Result<(), String> {
     match validation {
         FieldValidation::Strict if !problems.is_empty() => return Err(codec::strict_error(problems)),
-        FieldValidation::Warn => problems.iter().for_each(|problem| call.warn(problem.to_string())),
+        FieldValidation::Warn => problems.iter().flat_map(Problem::warnings).for_each(|text| call.warn(text)),
         _ => {}
     }
     Ok(())
@@ -147,23 +127,81 @@ fn patched_as(
     validation: FieldValidation,
 ) -> Result<Value, ApiError> {
     let refused = |why: String| patch.refused(old, why);
-    let decoded = codec::check(patch.apply(old)?, expected.ty).map_err(|why| refused(why.to_string()))?;
+    let patched = patch.apply(old)?;
+    let is_object = patched.is_object();
+    if patch.kind != PatchKind::Strategic && is_object && document::get_str(&patched, "apiVersion").is_empty() {
+        return Err(unversioned(call, &patched, validation, refused));
+    }
+    let decoded = match patch.kind {
+        PatchKind::Strategic => codec::convert(patched, expected.ty),
+        PatchKind::Json | PatchKind::Merge => codec::check(patched, expected.ty),
+    };
+    let decoded = decoded.map_err(|why| refused(why.to_string()))?;
     let mut object = decoded.value;
-    check_type(&mut object, expected).map_err(|why| refused(why.message.clone()))?;
-    let mut problems = if validation == FieldValidation::Ignore { Vec::new() } else { patch.duplicates() };
+    if patch.kind != PatchKind::Strategic {
+        match Given::of(&object).wrong(expected) {
+            // Another version is converted.
+            None | Some(WrongType::Version(_)) => {}
+            Some(WrongType::Unreadable(why) | WrongType::Kind { why, .. }) => return Err(refused(why)),
+        }
+    }
+    expected.name_type(&mut object);
+    let mut problems = if patch.checked { patch.problems() } else { Vec::new() };
     problems.extend(decoded.problems);
     report(call, &problems, validation).map_err(refused)?;
     Ok(object)
 }
 
+/// What the body of server-side apply asks for.
+pub fn applied(body: &[u8]) -> Result<Value, ApiError> {
+    let wrong = |why: String| ApiError::bad_request(format!("error decoding YAML: {why}"));
+    match codec::yaml::decode_any(body).map_err(|why| wrong(format!("error converting YAML to JSON: {why}")))? {
+        object @ (Value::Object(_) | Value::Null) => Ok(object),
+        other => Err(wrong(format!("error unmarshaling JSON: while decoding JSON: {}", patch::no_object(&other)))),
+    }
+}
+
+/// What field validation found in the body of server-side apply.
+pub fn report_applied(call: &Call<'_>, problems: &[Problem], validation: FieldValidation) -> Result<(), ApiError> {
+    match problems.first() {
+        Some(first) if validation == FieldValidation::Strict => {
+            Err(ApiError::bad_request(format!("error strict decoding YAML: error converting YAML to JSON: {first}")))
+        }
+        _ => report(call, problems, validation).map_err(ApiError::bad_request),
+    }
+}
+
+/// What comes of a patch that takes the version away: upstream decodes the object into its internal type then, which has
+/// no JSON names.
+fn unversioned(
+    call: &Call<'_>,
+    patched: &Value,
+    validation: FieldValidation,
+    refused: impl Fn(String) -> ApiError,
+) -> ApiError {
+    let keys = patched.as_object().into_iter().flatten().map(|(key, _)| key);
+    let unknown = keys.filter(|key| !matches!(key.as_str(), "kind" | "apiVersion"));
+    let problems: Vec<Problem> = unknown.map(|key| Problem::Unknown(key.clone())).collect();
+    match report(call, &problems, validation).map_err(refused).and_then(|()| meta::match_name(&Value::Null, call.name))
+    {
+        Err(failure) => failure,
+        Ok(()) => ApiError::internal("an object without a name"),
+    }
+}
+
 /// The object that server-side apply has merged: as its schema writes it, with defaults.
-pub fn merged(call: &Call<'_>, object: Value) -> Result<Value, ApiError> {
+pub fn merged(call: &Call<'_>, object: Value, applied: &Value) -> Result<Value, ApiError> {
     let expected = Expected::of(call.resource);
-    let decoded = codec::check(object, expected.ty).map_err(|why| expected.refused(&why, &[]))?;
-    let mut object = decoded.value;
-    check_type(&mut object, &expected)?;
+    let mut object = converted(object, expected.ty, applied)?;
+    expected.name_type(&mut object);
     call.resource.default(&mut object);
     Ok(object)
+}
+
+/// What server-side apply has merged, as its schema writes it.
+pub fn converted(object: Value, ty: TypeRef<'_>, applied: &Value) -> Result<Value, ApiError> {
+    let decoded = codec::convert(object, ty).map_err(|why| managed::unconvertible(applied, &why.to_string()))?;
+    Ok(decoded.value)
 }
 
 /// The body of a deletion.
@@ -182,9 +220,11 @@ pub struct Patch<'a> {
     kind: PatchKind,
     body: &'a [u8],
     ty: TypeRef<'static>,
+    /// Its fields are validated.
+    checked: bool,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum PatchKind {
     Json,
     Merge,
@@ -193,23 +233,32 @@ enum PatchKind {
 
 impl<'a> Patch<'a> {
     /// Takes a patch of an object of type `ty`, by its content type.
-    pub fn new(headers: &HeaderMap, body: &'a [u8], ty: TypeRef<'static>) -> Result<Patch<'a>, ApiError> {
+    pub fn new(
+        headers: &HeaderMap,
+        body: &'a [u8],
+        ty: TypeRef<'static>,
+        validation: FieldValidation,
+    ) -> Result<Patch<'a>, ApiError> {
         let kind = match negotiate::media_type(headers) {
             "application/json-patch+json" => PatchKind::Json,
             "application/merge-patch+json" => PatchKind::Merge,
             "application/strategic-merge-patch+json" => PatchKind::Strategic,
             _ => return Err(ApiError::not_consumed()),
         };
-        Ok(Patch { kind, body, ty })
+        // A blank before the parameters is taken for a part of the type, but only by the handler.
+        let whole = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if whole.split(';').next().is_some_and(|name| name != name.trim()) {
+            return Err(ApiError::unsupported_media_type(&negotiate::PATCH_TYPES.join(", ")));
+        }
+        Ok(Patch { kind, body, ty, checked: validation != FieldValidation::Ignore })
     }
 
-    /// The fields that a patch has twice.
-    fn duplicates(&self) -> Vec<Problem> {
-        let problems = match self.kind {
-            PatchKind::Json => None,
-            PatchKind::Merge | PatchKind::Strategic => codec::json::decode(self.body, self.ty).ok(),
-        };
-        problems.map_or_else(Vec::new, |d| d.problems.into_iter().filter(|problem| problem.duplicate).collect())
+    /// What field validation finds in the patch itself: fields that come twice, and operations with unknown ones.
+    fn problems(&self) -> Vec<Problem> {
+        match self.kind {
+            PatchKind::Json => patch::json::problems(self.body),
+            PatchKind::Merge | PatchKind::Strategic => codec::json::problems(self.body, |_| true),
+        }
     }
 
     /// The 422 for a patch that makes something wrong of `old`.
@@ -226,8 +275,8 @@ impl<'a> Patch<'a> {
     /// The patched object; what it was may be needed again when somebody else writes in between.
     pub fn apply(&self, old: &Value) -> Result<Value, ApiError> {
         match self.kind {
-            PatchKind::Json => patch::json::apply(old.clone(), self.body),
-            PatchKind::Merge => patch::merge::apply(old.clone(), self.body),
+            PatchKind::Json => patch::json::apply(old.clone(), self.body, self.checked),
+            PatchKind::Merge => patch::merge::apply(old.clone(), self.body, self.checked),
             PatchKind::Strategic => patch::strategic::apply(old.clone(), self.body, self.ty),
         }
     }

@@ -79,7 +79,7 @@ pub const MEDIA_TYPES: &str = "application/json, application/yaml, application/v
 const STREAM_TYPES: &str = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 
 /// The types of patches.
-const PATCH_TYPES: [&str; 4] = [
+pub const PATCH_TYPES: [&str; 4] = [
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",

@@ -154,18 +154,25 @@ pub enum FieldValidation {
     Ignore,
 }
 
-/// `options` is the kind that the error names: `CreateOptions`, `UpdateOptions`, `PatchOptions`.
+/// Checks `fieldValidation`, and `fieldManager`. `options` is the kind that the error names: `CreateOptions`, `UpdateOptions`, `PatchOptions`.
 pub fn field_validation(query: &Query, options: &str) -> Result<FieldValidation, ApiError> {
-    match query.get("fieldValidation").unwrap_or_default() {
-        "" | "Warn" => Ok(FieldValidation::Warn),
-        "Strict" => Ok(FieldValidation::Strict),
-        "Ignore" => Ok(FieldValidation::Ignore),
-        other => {
-            let mut errors = Errors::new();
-            errors.not_supported("fieldValidation", other, &["", "Ignore", "Strict", "Warn"]);
-            Err(ApiError::invalid("meta.k8s.io", options, "", &errors))
-        }
+    let mut errors = Errors::new();
+    // That of a patch is checked with the patch's other options.
+    if options != "PatchOptions" {
+        let manager = query.get("fieldManager").unwrap_or_default();
+        api::managed::validate_field_manager(manager, "fieldManager", &mut errors);
     }
+    let validation = match query.get("fieldValidation").unwrap_or_default() {
+        "Strict" => FieldValidation::Strict,
+        "Ignore" => FieldValidation::Ignore,
+        other => {
+            if !matches!(other, "" | "Warn") {
+                errors.not_supported("fieldValidation", other, &["", "Ignore", "Strict", "Warn"]);
+            }
+            FieldValidation::Warn
+        }
+    };
+    if errors.is_empty() { Ok(validation) } else { Err(ApiError::invalid("meta.k8s.io", options, "", &errors)) }
 }
 
 /// Checks `fieldManager` and `force` of a patch; gives whether it is forced.

@@ -18,6 +18,7 @@ use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,8 +48,25 @@ pub struct Incoming {
     pub now: Timestamp,
     /// As whom the client's writes are noted: its `fieldManager`, or what its user agent says before the first slash.
     pub manager: String,
+    /// Warnings for the client, whether the request succeeds or not.
+    pub warnings: Arc<Warnings>,
     /// For requests that become another protocol.
     pub upgrade: Option<hyper::upgrade::OnUpgrade>,
+}
+
+/// What the server has to say to a client besides the answer, each sentence once: a write that is tried again would
+/// repeat it.
+#[derive(Default)]
+pub struct Warnings(Mutex<Vec<String>>);
+
+impl Warnings {
+    pub fn add(&self, message: impl Into<String>) {
+        let message = message.into();
+        let mut all = self.0.lock();
+        if !all.contains(&message) {
+            all.push(message);
+        }
+    }
 }
 
 /// Answers one request. `peer` is who the connection's client certificate, or the in-process transport, says it is.
@@ -86,8 +104,10 @@ where
         user: User::anonymous(),
         body: Bytes::new(),
         now: Timestamp::now(),
+        warnings: Arc::default(),
         upgrade,
     };
+    let warnings = incoming.warnings.clone();
     let answer = AssertUnwindSafe(answer(&server, incoming, body, peer)).catch_unwind().await;
     let mut response = match answer {
         Ok(Ok(response)) => response,
@@ -100,6 +120,7 @@ where
             )
         }
     };
+    add_warnings(&mut response, &warnings.0.lock());
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
     if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
@@ -281,7 +302,7 @@ where
 
 /// Puts warnings into a response, as RFC 7234 `Warning` headers: whole, or the beginnings of the first ones if all of them
 /// would be too much.
-pub fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
+fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
     let total: usize = warnings.iter().map(|warning| warning.chars().count()).sum();
     let most = if total > WARNINGS { ONE_OF_MANY_WARNINGS } else { total };
     let mut left = WARNINGS;

@@ -4,7 +4,6 @@ mod protobuf;
 
 use crate::negotiate::{Format, JSON, Output, Shape};
 use crate::registry::{ListReply, WatchReply};
-use crate::request::add_warnings;
 use crate::resources::Resource;
 use crate::{columns, table};
 use api::Value;
@@ -66,7 +65,6 @@ pub fn failure(failure: &ApiError, output: Output) -> Response<Body> {
     if failure.retry_after_seconds > 0 {
         response.headers_mut().insert(header::RETRY_AFTER, failure.retry_after_seconds.into());
     }
-    add_warnings(&mut response, &failure.warnings);
     if failure.code == 401 {
         response
             .headers_mut()

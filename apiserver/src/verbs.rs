@@ -2,9 +2,9 @@
 
 use crate::decode::{self, Patch};
 use crate::negotiate::{self, Output};
-use crate::params::{DeleteOptions, ListOptions, dry_run, field_validation, patch_options};
+use crate::params::{DeleteOptions, FieldValidation, ListOptions, dry_run, field_validation, patch_options};
 use crate::registry::{Call, Object, Part, meta};
-use crate::request::{Incoming, add_warnings, allowed, wanted};
+use crate::request::{Incoming, allowed, wanted};
 use crate::resources::Resource;
 use crate::response::{self, Body};
 use crate::server::ApiServer;
@@ -16,7 +16,7 @@ use http::{Method, Response};
 use std::sync::Arc;
 
 /// The content type of server-side apply.
-const APPLY: &str = "application/apply-patch+yaml";
+pub const APPLY: &str = "application/apply-patch+yaml";
 
 /// Answers a request about a resource that exists.
 pub async fn serve(
@@ -45,7 +45,10 @@ pub async fn serve(
         return Err(ApiError::no_such_method());
     }
     negotiate::routed(&incoming)?;
-    let answer = match route.verb {
+    if !resource.kind.deprecation.is_empty() {
+        incoming.warnings.add(resource.kind.deprecation);
+    }
+    match route.verb {
         "get" => get(server, resource, &incoming).await,
         "list" => list(server, resource, &incoming).await,
         "watch" => watch(server, resource, &incoming).await,
@@ -55,13 +58,7 @@ pub async fn serve(
         "delete" => delete(server, resource, &incoming).await,
         "deletecollection" => delete_collection(server, resource, &incoming).await,
         _ => Err(ApiError::no_such_resource()),
-    };
-    answer.map(|mut response| {
-        if !resource.kind.deprecation.is_empty() {
-            add_warnings(&mut response, &[resource.kind.deprecation.to_owned()]);
-        }
-        response
-    })
+    }
 }
 
 /// A cluster-scoped resource is not found below a namespace, nor a single namespaced object outside one.
@@ -97,18 +94,16 @@ pub fn call<'a>(
         now: incoming.now,
         manager: &incoming.manager,
         applies: false,
-        warnings: Default::default(),
+        warnings: incoming.warnings.clone(),
     })
 }
 
-/// Encodes what a write gave, with its warnings.
+/// Encodes what a write gave.
 pub fn reply(code: u16, call: &Call<'_>, object: Object, output: Output) -> Response<Body> {
-    let mut response = match object {
+    match object {
         Object::Stored(entry) => response::entry(code, call.resource, &entry, output),
         Object::Built(object) => response::built(code, call.resource, object, output),
-    };
-    add_warnings(&mut response, &call.warnings.lock());
-    response
+    }
 }
 
 pub async fn get(
@@ -172,7 +167,7 @@ async fn create(
     let validation = field_validation(&incoming.query, "CreateOptions")?;
     let call = call(server, resource, incoming, "CreateOptions")?;
     let object = decode::object(&call, incoming, validation)?;
-    let created = server.create(&call, object).await.map_err(|failure| call.failed(failure))?;
+    let created = server.create(&call, object).await?;
     Ok(reply(201, &call, created, output))
 }
 
@@ -201,7 +196,8 @@ pub async fn update(
         let created = server.create(&call, object).await?;
         return Ok(reply(201, &call, created, output));
     }
-    let updated = server.update(&call, part, &|_| Ok(object.clone())).await.map_err(|failure| call.failed(failure))?;
+    let change = |old: &Value| meta::match_uid(&call, &object, old).map(|()| object.clone());
+    let updated = server.update(&call, part, &change).await?;
     Ok(reply(200, &call, updated, output))
 }
 
@@ -237,11 +233,10 @@ pub async fn patch(
     let is_apply = negotiate::media_type(&incoming.headers) == APPLY;
     let force = patch_options(&incoming.query, is_apply)?;
     if is_apply {
-        return apply(Call { applies: true, ..call }, incoming, part, force, output).await;
+        return apply(Call { applies: true, ..call }, incoming, part, force, validation, output).await;
     }
-    let patch = Patch::new(&incoming.headers, &incoming.body, resource.ty)?;
-    let updated = server.update(&call, part, &|old| decode::patched(&call, &patch, old, validation)).await;
-    let updated = updated.map_err(|failure| call.failed(failure))?;
+    let patch = Patch::new(&incoming.headers, &incoming.body, resource.ty, validation)?;
+    let updated = server.update(&call, part, &|old| decode::patched(&call, &patch, old, validation)).await?;
     Ok(reply(200, &call, updated, output))
 }
 
@@ -251,13 +246,17 @@ async fn apply(
     incoming: &Incoming,
     part: Part,
     force: bool,
+    validation: FieldValidation,
     output: Output,
 ) -> Result<Response<Body>, ApiError> {
-    let wanted = codec::yaml::decode_any(&incoming.body)
-        .map_err(|why| ApiError::bad_request(format!("error decoding YAML: {why}")))?;
+    let wanted = decode::applied(&incoming.body)?;
+    let problems =
+        if validation == FieldValidation::Ignore { Vec::new() } else { codec::yaml::problems(&incoming.body) };
     let applied = |live: &Value| {
         let merged = managed::apply(live, &wanted, call.resource.ty, &call.writer(), force, &call.reset_fields())?;
-        decode::merged(&call, merged)
+        let merged = decode::merged(&call, merged, &wanted)?;
+        decode::report_applied(&call, &problems, validation)?;
+        Ok(merged)
     };
     match call.server.update(&call, part, &applied).await {
         Err(failure) if failure.code == 404 && part == Part::Main => {}

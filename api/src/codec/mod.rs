@@ -3,11 +3,17 @@
 //! JSON, YAML and finished trees go through one visitor: unknown fields are dropped and reported, duplicates reported,
 //! types checked, special scalars (quantities, times) rewritten canonically, nulls and omitted zeros removed.
 
+mod base64;
+mod free;
+mod go;
 pub mod json;
 mod keys;
 pub mod protobuf;
+mod repeats;
 mod skip;
+mod syntax;
 mod visit;
+mod words;
 pub mod yaml;
 
 use crate::field::quote;
@@ -15,6 +21,7 @@ use crate::schema::TypeRef;
 use crate::status::ApiError;
 use serde_json::Value;
 use std::fmt;
+use words::Words;
 
 /// Deepest nesting of a body or of a patched object.
 pub const MAX_DEPTH: usize = 128;
@@ -29,16 +36,36 @@ pub struct Decoded {
 }
 
 /// A finding of field validation.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Problem {
-    pub duplicate: bool,
-    /// `spec.containers[0].foo`
-    pub path: String,
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Problem {
+    /// The path of a field that the type does not have: `spec.containers[0].foo`.
+    Unknown(String),
+    /// The path of a field that comes twice.
+    Duplicate(String),
+    /// Keys of YAML that come twice, a line each.
+    Yaml(Vec<String>),
+    /// What is wrong with an operation of a JSON patch.
+    Operation(Box<Problem>),
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} field {}", if self.duplicate { "duplicate" } else { "unknown" }, quote(&self.path))
+        match self {
+            Problem::Unknown(path) => write!(f, "unknown field {}", quote(path)),
+            Problem::Duplicate(path) => write!(f, "duplicate field {}", quote(path)),
+            Problem::Operation(problem) => write!(f, "json patch {problem}"),
+            Problem::Yaml(lines) => write!(f, "yaml: unmarshal errors:\n  {}", lines.join("\n  ")),
+        }
+    }
+}
+
+impl Problem {
+    /// The problem as warnings tell it.
+    pub fn warnings(&self) -> Vec<String> {
+        match self {
+            Problem::Yaml(lines) => lines.clone(),
+            other => vec![other.to_string()],
+        }
     }
 }
 
@@ -51,8 +78,10 @@ pub fn strict_error(problems: &[Problem]) -> String {
 /// Why a body cannot be decoded at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DecodeError {
-    /// Not JSON or YAML; the parser's words.
+    /// Not JSON, in Go's words.
     Syntax(String),
+    /// Not YAML, in the words of Go's parser as far as they are known.
+    Yaml(String),
     /// Not protobuf in Kubernetes' envelope, in Go's words.
     Envelope(String),
     /// A value of the wrong type, in Go's words.
@@ -63,7 +92,7 @@ impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DecodeError::Syntax(why) => write!(f, "couldn't get version/kind; json parse error: {why}"),
-            DecodeError::Envelope(why) | DecodeError::Type(why) => f.write_str(why),
+            DecodeError::Yaml(why) | DecodeError::Envelope(why) | DecodeError::Type(why) => f.write_str(why),
         }
     }
 }
@@ -77,7 +106,7 @@ impl DecodeError {
                 let version = quote(version);
                 ApiError::bad_request(format!("{kind} in version {version} cannot be handled as a {kind}: {why}"))
             }
-            DecodeError::Syntax(_) | DecodeError::Envelope(_) => {
+            DecodeError::Syntax(_) | DecodeError::Yaml(_) | DecodeError::Envelope(_) => {
                 let summary = summarize(body);
                 let what = "the object provided is unrecognized (must be of type";
                 ApiError::bad_request(format!("{what} {kind}): {self} ({summary})"))
@@ -86,18 +115,37 @@ impl DecodeError {
     }
 }
 
-/// The first bytes of a body: `empty`, or hex.
+/// The first bytes of a body: as text where it looks like JSON, else in hex.
 fn summarize(body: &[u8]) -> String {
-    if body.is_empty() {
-        return "empty".to_owned();
+    const MAX: usize = 30;
+    let start = &body[..body.len().min(MAX)];
+    let mut summary = match body.first() {
+        None => return "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(start).into_owned(),
+        Some(_) => start.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if body.len() > MAX {
+        summary.push_str(" ...");
     }
-    let hex: String = body.iter().take(30).map(|b| format!("{b:02x}")).collect();
-    if body.len() > 30 { hex + " ..." } else { hex }
+    summary
 }
 
-/// Runs a tree through the schema: after a patch, or for a default that came from elsewhere.
+/// Runs a tree through the schema as if it were JSON: after a patch of the JSON, or for a default that came from elsewhere.
 pub fn check(value: Value, ty: TypeRef<'_>) -> Result<Decoded, DecodeError> {
-    visit::decode(value, ty).map_err(|e: serde_json::Error| DecodeError::Syntax(e.to_string()))?
+    run(value, ty, Words::Json)
+}
+
+/// Runs a tree through the schema as upstream converts trees: after a strategic merge patch or an apply. Integers are
+/// cut to fit, whole numbers are integers, unknown fields are sorted, and the sentences are others.
+pub fn convert(value: Value, ty: TypeRef<'_>) -> Result<Decoded, DecodeError> {
+    let mut decoded = run(value, ty, Words::Converter)?;
+    decoded.problems.sort();
+    Ok(decoded)
+}
+
+fn run(value: Value, ty: TypeRef<'_>, words: Words) -> Result<Decoded, DecodeError> {
+    let decoded = visit::decode(value, ty, words).map_err(|e: serde_json::Error| DecodeError::Syntax(e.to_string()))?;
+    decoded.map_err(|mismatch| mismatch.into_error(&[]))
 }
 
 /// How deeply objects and lists nest; 0 for a scalar. Stops counting past `limit`.

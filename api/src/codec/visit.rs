@@ -2,11 +2,11 @@
 
 use super::keys::{AnyKey, Key, KeyOf};
 use super::skip::Skipped;
-use super::{DecodeError, Decoded, MAX_PROBLEMS, Problem};
+use super::words::{Found, Mismatch, Path, Words};
+use super::{Decoded, MAX_PROBLEMS, Problem, base64};
 use crate::quantity::Quantity;
-use crate::schema::{Field, FieldType, Presence, Type, TypeRef};
+use crate::schema::{Field, FieldType, Presence, TypeRef};
 use crate::{Map, time};
-use base64::Engine as _;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -16,12 +16,13 @@ use std::fmt;
 pub(super) fn decode<'de, D: Deserializer<'de>>(
     reader: D,
     ty: TypeRef<'_>,
-) -> Result<Result<Decoded, DecodeError>, D::Error> {
-    let mut findings = Findings::default();
+    words: Words,
+) -> Result<Result<Decoded, Mismatch>, D::Error> {
+    let mut findings = Findings { words, problems: Vec::new(), mismatch: None };
     let seed = Node { findings: &mut findings, owner: ty, shape: Shape::Object(ty), path: &Path::Root };
     let value = seed.deserialize(reader)?;
     Ok(match findings.mismatch {
-        Some(why) => Err(DecodeError::Type(why)),
+        Some(mismatch) => Err(mismatch),
         None => Ok(Decoded {
             value: if value.is_null() { Value::Object(Map::new()) } else { value },
             problems: findings.problems,
@@ -29,69 +30,37 @@ pub(super) fn decode<'de, D: Deserializer<'de>>(
     })
 }
 
-#[derive(Default)]
 struct Findings {
+    words: Words,
     problems: Vec<Problem>,
-    /// The first wrong type; upstream reports only that.
-    mismatch: Option<String>,
-}
-
-/// Where the visitor is: a list linked through the stack, read only when there is something to report.
-enum Path<'p> {
-    Root,
-    Field(&'p Path<'p>, &'p Type, &'p str),
-    Key(&'p Path<'p>, &'p str),
-    Index(&'p Path<'p>, usize),
-}
-
-impl Path<'_> {
-    /// `spec.containers[0].image`
-    fn write(&self, out: &mut String) {
-        match self {
-            Path::Root => {}
-            Path::Field(parent, _, name) | Path::Key(parent, name) => {
-                parent.write(out);
-                if !out.is_empty() {
-                    out.push('.');
-                }
-                out.push_str(name);
-            }
-            Path::Index(parent, at) => {
-                parent.write(out);
-                out.push_str(&format!("[{at}]"));
-            }
-        }
-    }
-
-    /// `spec.containers.image`: Go's error path has struct fields only.
-    fn write_fields(&self, out: &mut String) {
-        match self {
-            Path::Root => {}
-            Path::Key(parent, _) | Path::Index(parent, _) => parent.write_fields(out),
-            Path::Field(parent, _, name) => {
-                parent.write_fields(out);
-                if !out.is_empty() {
-                    out.push('.');
-                }
-                out.push_str(name);
-            }
-        }
-    }
-
-    fn owner(&self) -> Option<&Type> {
-        match self {
-            Path::Root => None,
-            Path::Key(parent, _) | Path::Index(parent, _) => parent.owner(),
-            Path::Field(_, owner, _) => Some(owner),
-        }
-    }
+    /// What is told: the first wrong type, unless something that ends the decoding follows.
+    mismatch: Option<Mismatch>,
 }
 
 /// What the next value has to be.
 #[derive(Clone, Copy)]
-enum Shape<'s> {
+pub(super) enum Shape<'s> {
     Object(TypeRef<'s>),
     Field(&'s FieldType),
+}
+
+impl Shape<'_> {
+    /// Whether Go's type reads its own JSON. An error in there ends the decoding.
+    pub fn reads_itself(&self) -> bool {
+        use FieldType::*;
+        let Shape::Field(ty) = self else { return false };
+        matches!(
+            ty,
+            Quantity
+                | IntOrString
+                | Time
+                | MicroTime
+                | Duration
+                | SchemaOrBool(_)
+                | SchemaOrArray(_)
+                | SchemaOrStrings(_)
+        )
+    }
 }
 
 struct Node<'a, 's> {
@@ -115,41 +84,47 @@ impl<'de> DeserializeSeed<'de> for Node<'_, '_> {
 }
 
 impl<'a, 's> Node<'a, 's> {
+    /// An empty list of managed fields, unlike none at all, asks for their end.
+    fn is_reset(&self, field: &Field, value: &Value) -> bool {
+        value.is_array() && field.name == "managedFields" && matches!(self.path, Path::Field(Path::Root, _, "metadata"))
+    }
+
     fn report(&mut self, duplicate: bool, key: &str) {
         if self.findings.problems.len() < MAX_PROBLEMS {
             let mut path = String::new();
             Path::Key(self.path, key).write(&mut path);
-            let problem = Problem { duplicate, path };
+            let problem = if duplicate { Problem::Duplicate(path) } else { Problem::Unknown(path) };
             if !self.findings.problems.contains(&problem) {
                 self.findings.problems.push(problem);
             }
         }
     }
 
+    /// Notes an error in a type's own words.
     fn fail(&mut self, why: impl fmt::Display) -> Value {
-        self.findings.mismatch.get_or_insert_with(|| why.to_string());
-        Value::Null
+        self.note(|_| Mismatch::new(why.to_string()))
     }
 
-    /// A JSON value of the wrong sort; `found` in Go's words: `string`, `number 1.5`, `bool`, `array`, `object`.
-    fn mismatch(&mut self, found: &str) -> Value {
-        if self.findings.mismatch.is_some() {
-            return Value::Null;
-        }
-        let wanted = match self.shape {
-            Shape::Object(ty) => ty.ty.go_name().into(),
-            Shape::Field(ty) => go_type(ty, self.owner),
-        };
-        let why = match self.path.owner() {
-            Some(owner) => {
-                let mut path = String::new();
-                self.path.write_fields(&mut path);
-                let owner = owner.short_name();
-                format!("json: cannot unmarshal {found} into Go struct field {owner}.{path} of type {wanted}")
+    /// A JSON value of the wrong sort.
+    fn mismatch(&mut self, found: Found<'_>) -> Value {
+        let (shape, owner, path) = (self.shape, self.owner, self.path);
+        self.note(|words| words.mismatch(found, shape, owner, path))
+    }
+
+    fn note(&mut self, make: impl FnOnce(Words) -> Mismatch) -> Value {
+        let words = self.findings.words;
+        let ends = self.shape.reads_itself() || words == Words::Converter;
+        match &self.findings.mismatch {
+            Some(first) if first.of_type => {}
+            Some(first) if first.ends || !ends => {
+                let next = make(words);
+                if next.of_type {
+                    self.findings.mismatch = Some(next);
+                }
             }
-            None => format!("json: cannot unmarshal {found} into Go value of type {wanted}"),
-        };
-        self.fail(why)
+            _ => self.findings.mismatch = Some(make(words).ending(ends)),
+        }
+        Value::Null
     }
 
     fn object(&self) -> Option<TypeRef<'s>> {
@@ -165,17 +140,20 @@ impl<'a, 's> Node<'a, 's> {
         }
     }
 
+    /// `exact`: the number, if it is whole; `text`: as it is written, as far as is known.
     fn number(&mut self, text: impl fmt::Display, exact: Option<i64>) -> Value {
-        let wrong = |text: &dyn fmt::Display| format!("number {text}");
+        // What is converted, and not decoded, is cut to fit.
+        let cuts = self.findings.words == Words::Converter;
         match self.shape {
             Shape::Field(FieldType::Int64) => match exact {
                 Some(n) => n.into(),
-                None => self.mismatch(&wrong(&text)),
+                None => self.mismatch(Found::Number(&text)),
             },
+            Shape::Field(FieldType::Int32) if cuts && exact.is_some() => (exact.unwrap_or_default() as i32).into(),
             Shape::Field(FieldType::Int32 | FieldType::IntOrString) => {
                 match exact.and_then(|n| i32::try_from(n).ok()) {
                     Some(n) => n.into(),
-                    None => self.mismatch(&wrong(&text)),
+                    None => self.mismatch(Found::Number(&text)),
                 }
             }
             Shape::Field(FieldType::Float) => match exact {
@@ -183,7 +161,8 @@ impl<'a, 's> Node<'a, 's> {
                 None => text.to_string().parse::<f64>().map_or(Value::Null, Value::from),
             },
             Shape::Field(FieldType::Quantity) => self.quantity(&text.to_string()),
-            _ => self.mismatch("number"),
+            Shape::Field(FieldType::SchemaOrBool(_)) => self.fail("boolean or JSON schema expected"),
+            _ => self.mismatch(if exact.is_some() { Found::Int } else { Found::Float }),
         }
     }
 
@@ -192,7 +171,7 @@ impl<'a, 's> Node<'a, 's> {
     }
 
     fn text(&mut self, text: Cow<'_, str>) -> Value {
-        let Shape::Field(ty) = self.shape else { return self.mismatch("string") };
+        let Shape::Field(ty) = self.shape else { return self.mismatch(Found::String) };
         match ty {
             FieldType::String | FieldType::IntOrString => Value::String(text.into_owned()),
             FieldType::Quantity => self.quantity(&text),
@@ -202,21 +181,12 @@ impl<'a, 's> Node<'a, 's> {
                 Ok(span) => time::format_duration(span).into(),
                 Err(why) => self.fail(why),
             },
-            FieldType::Bytes => self.bytes(text),
-            _ => self.mismatch("string"),
-        }
-    }
-
-    fn bytes(&mut self, mut text: Cow<'_, str>) -> Value {
-        if text.contains(['\r', '\n']) {
-            text = text.replace(['\r', '\n'], "").into();
-        }
-        match base64::engine::general_purpose::STANDARD.decode(text.as_bytes()) {
-            Ok(_) => Value::String(text.into_owned()),
-            Err(base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _)) => {
-                self.fail(format_args!("illegal base64 data at input byte {at}"))
-            }
-            Err(_) => self.fail(format_args!("illegal base64 data at input byte {}", text.len() / 4 * 4)),
+            FieldType::Bytes => match base64::canonical(text) {
+                Ok(text) => text.into(),
+                Err(why) => self.fail(self.findings.words.of_bytes(why)),
+            },
+            FieldType::SchemaOrBool(_) => self.fail("boolean or JSON schema expected"),
+            _ => self.mismatch(Found::String),
         }
     }
 
@@ -248,11 +218,9 @@ impl<'a, 's> Node<'a, 's> {
             if repeated {
                 self.report(true, &field.name);
             }
-            if value.is_null() || is_omitted(field, &value) {
-                if repeated {
-                    map.remove(&*field.name);
-                }
-            } else {
+            if repeated {
+                repeat(&mut map, field, value);
+            } else if !value.is_null() && (!is_omitted(field, &value) || self.is_reset(field, &value)) {
                 map.insert(field.name.to_string(), value);
             }
         }
@@ -266,13 +234,29 @@ impl<'a, 's> Node<'a, 's> {
             let shape = Shape::Field(inner);
             let node = Node { findings: self.findings, owner: self.owner, shape, path: &path };
             let value = entries.next_value_seed(node)?;
-            let value = if value.is_null() { inner.zero() } else { value };
+            let value = match value {
+                Value::Null if *inner == FieldType::Bytes => Value::from(""),
+                Value::Null => inner.zero(),
+                value => value,
+            };
             if map.contains_key(&key) {
                 self.report(true, &key);
             }
             map.insert(key, value);
         }
         Ok(Value::Object(map))
+    }
+
+    /// Bytes as a list of numbers, which Go reads too.
+    fn read_bytes<'de, A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value, A::Error> {
+        let (mut bytes, mut fits) = (Vec::new(), true);
+        while let Some(item) = items.next_element::<Value>()? {
+            match item.as_u64().and_then(|number| u8::try_from(number).ok()) {
+                Some(byte) => bytes.push(byte),
+                None => fits &= item.is_null(),
+            }
+        }
+        Ok(if fits { base64::encode(&bytes).into() } else { self.mismatch(Found::Array) })
     }
 
     fn read_list<'de, A: SeqAccess<'de>>(self, inner: Shape<'s>, mut items: A) -> Result<Value, A::Error> {
@@ -305,21 +289,27 @@ pub(super) fn is_omitted(field: &Field, value: &Value) -> bool {
         }
 }
 
-/// Go's name of a field's type.
-fn go_type<'t>(ty: &FieldType, owner: TypeRef<'t>) -> Cow<'t, str> {
-    match ty {
-        FieldType::Bytes => "[]uint8".into(),
-        FieldType::Int32 | FieldType::IntOrString => "int32".into(),
-        FieldType::Int64 => "int64".into(),
-        FieldType::Float => "float64".into(),
-        FieldType::Bool => "bool".into(),
-        FieldType::List(inner) => format!("[]{}", go_type(inner, owner)).into(),
-        FieldType::Map(inner) => format!("map[string]{}", go_type(inner, owner)).into(),
-        FieldType::Ref(id)
-        | FieldType::SchemaOrBool(id)
-        | FieldType::SchemaOrArray(id)
-        | FieldType::SchemaOrStrings(id) => owner.schema.at(*id).ty.go_name().into(),
-        _ => "string".into(),
+/// A field that comes again: Go decodes it into what is there already.
+fn repeat(map: &mut Map, field: &Field, value: Value) {
+    let clears = field.presence == Presence::Pointer || matches!(field.ty, FieldType::List(_) | FieldType::Map(_));
+    match value {
+        Value::Null if !clears => {}
+        Value::Object(new) if matches!(field.ty, FieldType::Ref(_) | FieldType::Map(_)) => {
+            let whole = matches!(field.ty, FieldType::Map(_));
+            absorb(crate::document::child(map, &field.name), new, whole);
+        }
+        value if value.is_null() || is_omitted(field, &value) => drop(map.remove(&*field.name)),
+        value => drop(map.insert(field.name.to_string(), value)),
+    }
+}
+
+/// Lays an object over another one; `whole`: the values of a map are replaced.
+fn absorb(old: &mut Map, new: Map, whole: bool) {
+    for (key, value) in new {
+        match (old.get_mut(&key), value) {
+            (Some(Value::Object(old)), Value::Object(new)) if !whole => absorb(old, new, whole),
+            (_, value) => drop(old.insert(key, value)),
+        }
     }
 }
 
@@ -346,7 +336,7 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
         Ok(match self.shape {
             Shape::Field(FieldType::Bool | FieldType::SchemaOrBool(_)) => Value::Bool(value),
             Shape::Field(FieldType::Quantity) => self.quantity(if value { "true" } else { "false" }),
-            _ => self.mismatch("bool"),
+            _ => self.mismatch(Found::Bool),
         })
     }
 
@@ -359,7 +349,15 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
     }
 
     fn visit_f64<E>(mut self, value: f64) -> Result<Value, E> {
-        Ok(self.number(format_args!("{value:?}"), None))
+        // YAML becomes JSON first, which writes a whole number without a point; a converter takes one for an integer.
+        // And serde_json takes -0 for a fraction.
+        let whole = value.fract() == 0.0 && value.abs() < 9e18;
+        let whole = whole && (self.findings.words != Words::Json || value == 0.0);
+        if whole {
+            Ok(self.number(value as i64, Some(value as i64)))
+        } else {
+            Ok(self.number(format_args!("{value:?}"), None))
+        }
     }
 
     fn visit_str<E>(mut self, value: &str) -> Result<Value, E> {
@@ -377,10 +375,15 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
                 Some(inner) => self.read_list(Shape::Object(inner), items),
                 None => Ok(Value::Null),
             },
+            Shape::Field(FieldType::Bytes) if self.findings.words != Words::Converter => self.read_bytes(items),
             Shape::Field(FieldType::SchemaOrStrings(_)) => self.read_list(Shape::Field(&FieldType::String), items),
             _ => {
                 while items.next_element::<Skipped>()?.is_some() {}
-                Ok(self.mismatch("array"))
+                Ok(match self.shape {
+                    Shape::Field(FieldType::Quantity) => self.quantity("[]"),
+                    Shape::Field(FieldType::SchemaOrBool(_)) => self.fail("boolean or JSON schema expected"),
+                    _ => self.mismatch(Found::Array),
+                })
             }
         }
     }
@@ -390,12 +393,20 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
             return self.read_map(inner, entries);
         }
         if let Some(ty) = self.object() {
-            return self.read_object(ty, entries);
+            // What reads itself is not strict.
+            let (kept, reads_itself) = (self.findings.problems.len(), self.shape.reads_itself());
+            let findings = &mut *self.findings;
+            let node = Node { findings, owner: self.owner, shape: self.shape, path: self.path };
+            let object = node.read_object(ty, entries);
+            if reads_itself {
+                self.findings.problems.truncate(kept);
+            }
+            return object;
         }
         while entries.next_entry::<Skipped, Skipped>()?.is_some() {}
         Ok(match self.shape {
             Shape::Field(FieldType::Quantity) => self.quantity("{}"),
-            _ => self.mismatch("object"),
+            _ => self.mismatch(Found::Object),
         })
     }
 }

@@ -55,6 +55,8 @@ pub fn apply(
     } else {
         stored
     };
+    let mut managers = managers;
+    managers.retain_known(ty);
     let turn = Turn { live, applied, shape, writer, reset };
     let (merged, managers) = match turn.run(managers.clone(), force) {
         Ok(done) => done,
@@ -80,6 +82,14 @@ fn unfit(message: String) -> ApiError {
     ApiError::new(500, "", message)
 }
 
+/// The merged object cannot be decoded. `applied`: what the client sent.
+pub fn unconvertible(applied: &Value, why: &str) -> ApiError {
+    let (what, kind) = (describe(applied), type_text(applied));
+    unfit(format!(
+        "failed to convert new object ({what}) to proper version: unable to convert unstructured object to {kind}: {why}"
+    ))
+}
+
 fn check_type(applied: &Value, ty: TypeRef<'_>, writer: &Writer<'_>) -> Result<(), ApiError> {
     let kind = ty.gvk.as_ref().map_or("", |gvk| &gvk.2);
     let given = document::get_str(applied, "kind");
@@ -91,9 +101,12 @@ fn check_type(applied: &Value, ty: TypeRef<'_>, writer: &Writer<'_>) -> Result<(
 
 /// `apps/v1, Kind=Deployment`; the core group leaves its place empty.
 fn type_text(object: &Value) -> String {
-    let version = document::get_str(object, "apiVersion");
-    let slash = if version.contains('/') { "" } else { "/" };
-    format!("{slash}{version}, Kind={}", document::get_str(object, "kind"))
+    let (version, kind) = (document::get_str(object, "apiVersion"), document::get_str(object, "kind"));
+    match version.matches('/').count() {
+        0 => format!("/{version}, Kind={kind}"),
+        1 => format!("{version}, Kind={kind}"),
+        _ => "/, Kind=".to_owned(),
+    }
 }
 
 fn describe(object: &Value) -> String {

@@ -145,10 +145,27 @@ fn misfit(kind: Scalar, value: &Value) -> Option<String> {
             Some(format!("expected numeric (int or float), got {got}"))
         }
         (Scalar::String, other) => {
-            Some(format!("expected string, got &value.valueUnstructured{{Value:{}}}", go_value(other)))
+            Some(format!("expected string, got &value.valueUnstructured{{Value:{}}}", go_syntax(other)))
         }
         (Scalar::Bool, other) => Some(format!("expected boolean, got &{{{}}}", go_value(other))),
         (Scalar::Any, other) => Some(format!("expected any scalar, got &{{{}}}", go_value(other))),
+    }
+}
+
+/// A value as Go's `%#v` prints it.
+fn go_syntax(value: &Value) -> String {
+    match value {
+        Value::String(text) => crate::field::quote(text),
+        Value::Null => "interface {}(nil)".to_owned(),
+        Value::Array(items) => {
+            format!("[]interface {{}}{{{}}}", items.iter().map(go_syntax).collect::<Vec<_>>().join(", "))
+        }
+        Value::Object(map) => {
+            let parts: Vec<String> =
+                map.iter().map(|(k, v)| format!("{}:{}", crate::field::quote(k), go_syntax(v))).collect();
+            format!("map[string]interface {{}}{{{}}}", parts.join(", "))
+        }
+        other => other.to_string(),
     }
 }
 

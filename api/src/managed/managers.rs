@@ -3,6 +3,8 @@
 use super::merge::reconcile;
 use super::set::FieldSet;
 use super::shape::Shape;
+use crate::kinds;
+use crate::schema::{Schema, TypeRef};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -156,6 +158,16 @@ impl<'a> Managers<'a> {
         Self::decode(Some(list)).ok()
     }
 
+    /// Drops the entries of versions that the kind does not have, or no more.
+    pub fn retain_known(&mut self, ty: TypeRef<'_>) {
+        let Some((group, own, kind)) = &ty.gvk else { return };
+        let is_known = |version: &str| {
+            let (other, version) = version.split_once('/').unwrap_or(("", version));
+            (other == group && version == own) || is_version(other, version, group, kind)
+        };
+        self.0.retain(|m| is_known(&m.version));
+    }
+
     /// Sets an entry; replaces the one of the same manager.
     pub fn put(&mut self, manager: Manager<'a>) {
         match self.0.iter_mut().find(|m| m.is(&manager)) {
@@ -218,6 +230,13 @@ impl<'a> Managers<'a> {
         rest.extend(queue);
         self.0 = rest;
     }
+}
+
+/// Whether a kind has another version, which may be another group's for events.
+fn is_version(group: &str, version: &str, own_group: &str, kind: &str) -> bool {
+    let is_event = |group: &str| matches!(group, "" | "events.k8s.io") && kind == "Event";
+    let is_group = group == own_group || (is_event(group) && is_event(own_group));
+    (is_group && Schema::of_kind(group, version, kind).is_some()) || kinds::is_unserved(group, version)
 }
 
 /// Encoded entries, of which those that did not change are still in the list that was decoded.

@@ -21,7 +21,7 @@ mod shape;
 mod tests;
 mod validate;
 
-pub use apply::apply;
+pub use apply::{apply, unconvertible};
 pub use element::Element;
 pub use reset::{ResetFields, reset_fields};
 pub use scale::{scale_managed_fields, scaled_managed_fields};
@@ -29,6 +29,7 @@ pub use set::FieldSet;
 pub use validate::{validate_field_manager, validate_managed_fields, validate_patch_options};
 
 use crate::document;
+use crate::field::is_printable;
 use crate::schema::{TypeRef, fill};
 use crate::time::{self, Timestamp};
 use compare::compare;
@@ -75,11 +76,11 @@ pub fn manager_name<'a>(field_manager: &'a str, user_agent: &'a str) -> Cow<'a, 
         return Cow::Borrowed(field_manager);
     }
     let product = user_agent.split('/').next().unwrap_or_default();
-    if product.len() <= MANAGER_MAX && product.chars().all(validate::is_printable) {
+    if product.len() <= MANAGER_MAX && product.chars().all(is_printable) {
         return Cow::Borrowed(product);
     }
     let mut name = String::new();
-    for c in product.chars().filter(|c| validate::is_printable(*c)) {
+    for c in product.chars().filter(|c| is_printable(*c)) {
         if name.len() + c.len_utf8() > MANAGER_MAX {
             break;
         }
@@ -138,6 +139,7 @@ fn after_update<'a>(
     reset: &ResetFields,
 ) -> Managers<'a> {
     let shape = Shape::of_type(ty);
+    managers.retain_known(ty);
     let (mut taken, removed) = compare(live, new, shape).changes(reset);
     for manager in &mut managers.0 {
         manager.reconcile(shape);

@@ -5,7 +5,7 @@ use super::set::FieldSet;
 use crate::kinds::KINDS;
 
 /// A path of field names; `*` is any element.
-type Path = &'static [&'static str];
+pub type Path = &'static [&'static str];
 
 /// The fields that a write through a resource or subresource never owns.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,6 +18,14 @@ pub enum ResetFields {
 }
 
 impl ResetFields {
+    /// The paths of which a write owns nothing.
+    pub fn excluded(&self) -> &'static [Path] {
+        match self {
+            ResetFields::Except(paths) => paths,
+            ResetFields::None | ResetFields::AllBut(_) => &[],
+        }
+    }
+
     pub(super) fn apply(&self, set: &mut FieldSet<'_>) {
         match self {
             ResetFields::None => {}

@@ -1,7 +1,7 @@
 //! How server-side apply sees a value: as one scalar, a list or a map, merged by parts or as a whole.
 
 use super::element::Element;
-use crate::schema::{Field, FieldType, ListType, Schema, TypeRef};
+use crate::schema::{Field, FieldType, ListType, Presence, Schema, TypeRef};
 use serde_json::Value;
 use std::borrow::Cow;
 
@@ -179,11 +179,11 @@ impl<'a> List<'a> {
             Value::Null => return Err("associative list with keys may not have a null element".to_owned()),
             _ => return Err("associative list with keys may not have non-map elements".to_owned()),
         };
-        let value = |name: &str| map.get(name).or_else(|| self.default_of(name));
+        let value = |name: &str| map.get(name).map(Cow::Borrowed).or_else(|| self.default_of(name));
         let mut keys: Vec<(Cow<'e, str>, Cow<'e, Value>)> = Vec::with_capacity(names.len());
         for name in names {
             if let Some(value) = value(name) {
-                keys.push((Cow::Borrowed(&**name), Cow::Borrowed(value)));
+                keys.push((Cow::Borrowed(&**name), value));
             }
         }
         if keys.is_empty() {
@@ -198,8 +198,15 @@ impl<'a> List<'a> {
         Ok(Element::Key(keys.into()))
     }
 
-    fn default_of(&self, name: &str) -> Option<&'a Value> {
+    /// The default of a key: the field's own, or the zero of one that is always written.
+    fn default_of(&self, name: &str) -> Option<Cow<'a, Value>> {
         let FieldType::Ref(id) = self.items else { return None };
-        self.schema.at(*id).field(name)?.default.as_ref()
+        let field = self.schema.at(*id).field(name)?;
+        let zero = || Some(field.ty.zero()).filter(|zero| !zero.is_null() && !zero.is_object());
+        match &field.default {
+            Some(default) => Some(Cow::Borrowed(default)),
+            None if field.presence == Presence::Always => zero().map(Cow::Owned),
+            None => None,
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::MANAGER_MAX;
 use crate::document;
-use crate::field::Errors;
+use crate::field::{Errors, is_printable};
 use serde_json::Value;
 
 const SUBRESOURCE_MAX: usize = 256;
@@ -47,11 +47,4 @@ pub fn validate_patch_options(field_manager: &str, force: Option<bool>, is_apply
         errors.forbidden("force", "may not be specified for non-apply patch");
     }
     validate_field_manager(field_manager, "fieldManager", errors);
-}
-
-/// Go's `unicode.IsPrint`, nearly: no controls, no white space but the blank, nothing invisible.
-pub(super) fn is_printable(c: char) -> bool {
-    let invisible = matches!(c as u32, 0xad | 0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f | 0xfeff
-        | 0xe000..=0xf8ff | 0xfff0..=0xfffb | 0xe0000..);
-    c == ' ' || !(c.is_control() || c.is_whitespace() || invisible)
 }

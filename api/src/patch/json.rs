@@ -1,29 +1,22 @@
 //! JSON patch, RFC 6902, with upstream's bounds and sentences (those of evanphx/json-patch v4).
 //!
-//! Negative array indices count from the end, and a `test` for null passes where the key is missing, as upstream has it.
+//! As upstream has it, negative indices count from the end, a `test` for null passes where the key is missing, `replace`
+//! adds a key that is missing, and `copy` of a missing key copies null.
 
-use super::unprocessable;
-use crate::codec::{MAX_DEPTH, depth};
-use crate::field::quote;
+use super::{sort, unprocessable};
+use crate::codec::{self, MAX_DEPTH, depth};
 use crate::status::ApiError;
-use serde_json::Value;
+use crate::{Map, Value};
 
 /// Operations that one patch may have.
 const MAX_OPERATIONS: usize = 10_000;
 /// Bytes of JSON that the `copy` operations of one patch may add.
 const MAX_COPIED: usize = 3 << 20;
 
-/// Applies a patch. 400 for what is not a JSON patch, 413 for too many operations, 422 where one does not apply.
-pub fn apply(mut object: Value, patch: &[u8]) -> Result<Value, ApiError> {
-    let operations: Value =
-        serde_json::from_slice(patch).map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))?;
-    let Value::Array(operations) = operations else {
-        let found = if operations.is_object() { "object" } else { "value" };
-        let why = format!(
-            "error decoding patch: json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp"
-        );
-        return Err(ApiError::bad_request(why));
-    };
+/// Applies a patch. `checked`: the fields of its operations are validated, which says more about wrong ones. 400 for what is
+/// not a JSON patch, 413 for too many operations, 422 where one does not apply.
+pub fn apply(mut object: Value, patch: &[u8], checked: bool) -> Result<Value, ApiError> {
+    let operations = read(patch, checked).map_err(ApiError::bad_request)?;
     if operations.len() > MAX_OPERATIONS {
         return Err(ApiError::too_large(format_args!(
             "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
@@ -32,18 +25,53 @@ pub fn apply(mut object: Value, patch: &[u8]) -> Result<Value, ApiError> {
     }
     let mut copied = 0;
     for operation in operations {
-        let operation = Operation::read(operation).map_err(ApiError::bad_request)?;
-        operation.apply(&mut object, &mut copied).map_err(unprocessable)?;
+        Operation(operation).apply(&mut object, &mut copied).ok_or_else(unprocessable)?;
     }
     Ok(object)
 }
 
-struct Operation {
-    op: String,
-    path: String,
-    from: Option<String>,
-    value: Option<Value>,
+fn read(patch: &[u8], checked: bool) -> Result<Vec<Map>, String> {
+    let told = |why: String| if checked { format!("error decoding patch: {why}") } else { why };
+    let (list, item) = if checked {
+        ("[]handlers.jsonPatchOp", "handlers.jsonPatchOp")
+    } else {
+        ("jsonpatch.Patch", "jsonpatch.Operation")
+    };
+    let wrong =
+        |value: &Value, ty: &str| told(format!("json: cannot unmarshal {} into Go value of type {ty}", sort(value)));
+    let operations = match codec::json::decode_any(patch).map_err(told)? {
+        Value::Array(operations) => operations,
+        Value::Null => Vec::new(),
+        other => return Err(wrong(&other, list)),
+    };
+    let read = |operation| match operation {
+        Value::Object(map) => match ["op", "path", "from"].iter().find(|key| map.get(**key).is_some_and(is_no_text)) {
+            Some(key) if checked => Err(told(format!(
+                "json: cannot unmarshal {} into Go struct field jsonPatchOp.{key} of type string",
+                sort(&map[*key])
+            ))),
+            _ => Ok(map),
+        },
+        Value::Null => Ok(Map::new()),
+        other => Err(wrong(&other, item)),
+    };
+    operations.into_iter().map(read).collect()
 }
+
+fn is_no_text(value: &Value) -> bool {
+    !value.is_string() && !value.is_null()
+}
+
+/// What findings of field validation a patch has: operations with other fields, or with fields that come twice.
+pub fn problems(patch: &[u8]) -> Vec<codec::Problem> {
+    let found = codec::json::problems(patch, |path| match path {
+        [_, key] => matches!(*key, "op" | "path" | "from" | "value"),
+        _ => true,
+    });
+    found.into_iter().map(|problem| codec::Problem::Operation(Box::new(problem))).collect()
+}
+
+struct Operation(Map);
 
 /// Where an operation works: the pointer's last token, and the value that holds it.
 struct Place<'v> {
@@ -52,113 +80,90 @@ struct Place<'v> {
 }
 
 impl Operation {
-    fn read(operation: Value) -> Result<Operation, String> {
-        let Value::Object(mut map) = operation else {
-            return Err("error decoding patch: an operation is not an object".to_owned());
-        };
-        let mut text = |key: &str| match map.remove(key) {
-            Some(Value::String(text)) => Ok(Some(text)),
-            None => Ok(None),
-            Some(_) => Err(format!("error decoding patch: the operation's {key} is not a string")),
-        };
-        let (op, path, from) = (text("op")?, text("path")?, text("from")?);
-        Ok(Operation { op: op.unwrap_or_default(), path: path.unwrap_or_default(), from, value: map.remove("value") })
-    }
-
-    fn apply(self, object: &mut Value, copied: &mut usize) -> Result<(), String> {
-        match self.op.as_str() {
+    /// `None` if the operation cannot be carried out; clients are not told why.
+    fn apply(self, object: &mut Value, copied: &mut usize) -> Option<()> {
+        match self.0.get("op")?.as_str()? {
             "add" => self.add(object),
             "remove" => self.remove(object),
             "replace" => self.replace(object),
             "test" => self.test(object),
             "move" => self.moved(object),
             "copy" => self.copy(object, copied),
-            other => Err(format!("Unexpected kind: {other}")),
+            _ => None,
         }
     }
 
-    fn add(self, object: &mut Value) -> Result<(), String> {
-        let value = self.value.unwrap_or(Value::Null);
-        let place = find(object, &self.path).ok_or_else(|| missing("add", "path", &quote(&self.path)))?;
-        place.insert(value).map_err(|e| format!("error in add for path: '{}': {e}", self.path))
+    fn path(&self) -> Option<&str> {
+        self.0.get("path")?.as_str()
     }
 
-    fn remove(self, object: &mut Value) -> Result<(), String> {
-        let place = find(object, &self.path).ok_or_else(|| missing("remove", "path", &quote(&self.path)))?;
-        place.take().map(drop).map_err(|e| format!("error in remove for path: '{}': {e}", self.path))
+    fn from(&self) -> Option<&str> {
+        self.0.get("from")?.as_str()
     }
 
-    fn replace(self, object: &mut Value) -> Result<(), String> {
-        let value = self.value.unwrap_or(Value::Null);
-        if self.path.is_empty() {
-            if !value.is_object() {
-                return Err("replace operation value must be object or array: unknown object type".to_owned());
-            }
-            *object = value;
-            return Ok(());
+    fn value(&self) -> Value {
+        self.0.get("value").cloned().unwrap_or_default()
+    }
+
+    fn add(self, object: &mut Value) -> Option<()> {
+        find(object, self.path()?)?.insert(self.value())
+    }
+
+    fn remove(self, object: &mut Value) -> Option<()> {
+        find(object, self.path()?)?.take().map(drop)
+    }
+
+    fn replace(self, object: &mut Value) -> Option<()> {
+        let (path, value) = (self.path()?, self.value());
+        if path.is_empty() {
+            *object = Some(value).filter(|value| value.is_object() || value.is_array())?;
+            return Some(());
         }
-        let place = find(object, &self.path).ok_or_else(|| missing("replace", "path", &self.path))?;
-        *place.slot().ok_or_else(|| missing("replace", "key", &self.path))? = value;
-        Ok(())
+        let place = find(object, path)?;
+        match place.parent {
+            // What is not there is added.
+            Value::Object(map) => drop(map.insert(place.key, value)),
+            _ => *place.slot()?? = value,
+        }
+        Some(())
     }
 
-    fn test(self, object: &mut Value) -> Result<(), String> {
-        let wanted = self.value.unwrap_or(Value::Null);
-        let found = if self.path.is_empty() {
-            Some(&*object)
-        } else {
-            let place = find(object, &self.path).ok_or_else(|| {
-                format!("test operation does not apply: is missing path: {}: missing value", self.path)
-            })?;
-            place.slot().map(|slot| &*slot)
+    fn test(self, object: &mut Value) -> Option<()> {
+        let path = self.path()?;
+        let found = if path.is_empty() { Some(object) } else { find(object, path)?.slot()? };
+        let wanted = self.0.get("value");
+        let equal = match found {
+            None | Some(Value::Null) => wanted.is_none_or(Value::is_null),
+            Some(found) => wanted.is_some_and(|wanted| *found == *wanted),
         };
-        if same(found.unwrap_or(&Value::Null), &wanted) {
-            Ok(())
-        } else {
-            Err(format!("testing value {} failed: test failed", self.path))
-        }
+        equal.then_some(())
     }
 
-    fn moved(self, object: &mut Value) -> Result<(), String> {
-        let from = self.from.unwrap_or_default();
-        let within = self.path.strip_prefix(&from).is_some_and(|rest| rest.starts_with('/'));
-        if within {
-            return Err(format!("error in move for path: '{}': cannot move a value into itself", self.path));
-        }
-        let source = find(object, &from).ok_or_else(|| missing("move", "from path", &from))?;
-        let key = source.key.clone();
-        let value = source.take().map_err(|e| format!("error in move for path: '{key}': {e}"))?;
-        bound_depth(&self.path, &value)?;
-        let place = find(object, &self.path).ok_or_else(|| missing("move", "destination path", &self.path))?;
-        place.insert(value).map_err(|e| format!("error in move for path: '{}': {e}", self.path))
+    fn moved(self, object: &mut Value) -> Option<()> {
+        let value = find(object, self.from()?)?.take()?;
+        let path = self.path()?;
+        bound_depth(path, &value)?;
+        find(object, path)?.insert(value)
     }
 
-    fn copy(self, object: &mut Value, copied: &mut usize) -> Result<(), String> {
-        let from = self.from.unwrap_or_default();
-        let source = find(object, &from).and_then(Place::slot).ok_or_else(|| missing("copy", "from path", &from))?;
-        bound_depth(&self.path, source)?;
-        *copied += size(source);
-        if *copied > MAX_COPIED {
-            return Err(format!(
-                "Unable to copy, the accumulated size increase of copy is {copied}, exceeding the limit {MAX_COPIED}"
-            ));
-        }
-        let value = source.clone();
-        let place = find(object, &self.path).ok_or_else(|| missing("copy", "destination path", &self.path))?;
-        place.insert(value).map_err(|e| format!("error while adding value during copy: {e}"))
+    fn copy(self, object: &mut Value, copied: &mut usize) -> Option<()> {
+        let (source, path) = (find(object, self.from()?)?.slot()?, self.path()?);
+        let value = match source {
+            None => Value::Null,
+            Some(source) => {
+                bound_depth(path, source)?;
+                *copied += size(source);
+                source.clone()
+            }
+        };
+        let place = find(object, path)?;
+        if *copied > MAX_COPIED { None } else { place.insert(value) }
     }
-}
-
-fn missing(operation: &str, what: &str, path: &str) -> String {
-    format!("{operation} operation does not apply: doc is missing {what}: {path}: missing value")
 }
 
 /// Keeps repeated moves and copies from nesting without end.
-fn bound_depth(path: &str, value: &Value) -> Result<(), String> {
-    if path.matches('/').count() + depth(value, MAX_DEPTH) > MAX_DEPTH {
-        return Err(format!("the result would nest deeper than {MAX_DEPTH} levels"));
-    }
-    Ok(())
+fn bound_depth(path: &str, value: &Value) -> Option<()> {
+    (path.matches('/').count() + depth(value, MAX_DEPTH) <= MAX_DEPTH).then_some(())
 }
 
 /// Bytes of a value's JSON.
@@ -173,24 +178,12 @@ fn size(value: &Value) -> usize {
     }
 }
 
-/// Equality of JSON, where `1` and `1.0` are the same number.
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|other| same(v, other)))
-        }
-        _ => a == b,
-    }
-}
-
 /// Follows a JSON pointer up to its last token; `None` where a step is missing or there is no token.
 fn find<'v>(object: &'v mut Value, pointer: &str) -> Option<Place<'v>> {
     let mut tokens = pointer.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~"));
     let mut place = Place { parent: object, key: tokens.next()? };
     for key in tokens {
-        place = Place { parent: place.slot()?, key };
+        place = Place { parent: place.slot()??, key };
         if !place.parent.is_object() && !place.parent.is_array() {
             return None;
         }
@@ -199,55 +192,48 @@ fn find<'v>(object: &'v mut Value, pointer: &str) -> Option<Place<'v>> {
 }
 
 impl<'v> Place<'v> {
-    /// The value that is there.
-    fn slot(self) -> Option<&'v mut Value> {
+    /// The value that is there, if any; `None` where the key is none of the list's.
+    fn slot(self) -> Option<Option<&'v mut Value>> {
         match self.parent {
-            Value::Object(map) => map.get_mut(&self.key),
+            Value::Object(map) => Some(map.get_mut(&self.key)),
             Value::Array(items) => {
-                let at = index(&self.key, items.len()).ok()?;
-                items.get_mut(at)
+                let at = index(&self.key, items.len())?;
+                Some(items.get_mut(at))
             }
-            _ => None,
+            _ => Some(None),
         }
     }
 
-    fn insert(self, value: Value) -> Result<(), String> {
+    fn insert(self, value: Value) -> Option<()> {
         match self.parent {
-            Value::Object(map) => {
-                map.insert(self.key, value);
-            }
+            Value::Object(map) => drop(map.insert(self.key, value)),
             Value::Array(items) if self.key == "-" => items.push(value),
             Value::Array(items) => {
                 let at = index(&self.key, items.len() + 1)?;
                 items.insert(at, value);
             }
-            _ => return Err("unknown object type".to_owned()),
+            _ => return None,
         }
-        Ok(())
+        Some(())
     }
 
-    fn take(self) -> Result<Value, String> {
+    fn take(self) -> Option<Value> {
         match self.parent {
-            Value::Object(map) => map
-                .remove(&self.key)
-                .ok_or_else(|| format!("Unable to remove nonexistent key: {}: missing value", self.key)),
+            Value::Object(map) => map.remove(&self.key),
             Value::Array(items) => {
                 let at = index(&self.key, items.len())?;
-                Ok(items.remove(at))
+                Some(items.remove(at))
             }
-            _ => Err("unknown object type".to_owned()),
+            _ => None,
         }
     }
 }
 
 /// An array index below `length`; negative ones count from the end.
-fn index(key: &str, length: usize) -> Result<usize, String> {
-    let number: i64 = key.parse().map_err(|_| format!("value was not a proper array index: '{key}'"))?;
+fn index(key: &str, length: usize) -> Option<usize> {
+    let number: i64 = key.parse().ok()?;
     let at = if number < 0 { number + length as i64 } else { number };
-    usize::try_from(at)
-        .ok()
-        .filter(|at| *at < length)
-        .ok_or_else(|| format!("Unable to access invalid index: {number}: invalid index referenced"))
+    usize::try_from(at).ok().filter(|at| *at < length)
 }
 
 #[cfg(test)]
@@ -256,7 +242,7 @@ mod tests {
     use serde_json::json;
 
     fn patch(object: Value, patch: Value) -> Result<Value, (u16, String)> {
-        apply(object, patch.to_string().as_bytes())
+        apply(object, patch.to_string().as_bytes(), true)
             .map_err(|e| (e.code, e.causes.first().map_or_else(|| e.message.clone(), |c| c.message.clone())))
     }
 
@@ -264,7 +250,7 @@ mod tests {
     fn every_operation_applies() {
         let object = json!({"a": {"b": [1, 2, 3]}, "x/y": 1});
         let operations = json!([
-            {"op": "test", "path": "/a/b/0", "value": 1.0},
+            {"op": "test", "path": "/a/b/0", "value": 1},
             {"op": "add", "path": "/a/b/-", "value": 4},
             {"op": "add", "path": "/a/b/0", "value": 0},
             {"op": "remove", "path": "/a/b/-1"},
@@ -278,32 +264,68 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_apply_is_told() {
-        for (operation, error) in [
-            (json!({"op": "test", "path": "/a", "value": 2}), "testing value /a failed: test failed"),
-            (
-                json!({"op": "remove", "path": "/z"}),
-                "error in remove for path: '/z': Unable to remove nonexistent key: z: missing value",
-            ),
-            (
-                json!({"op": "replace", "path": "/z", "value": 1}),
-                "replace operation does not apply: doc is missing key: /z: missing value",
-            ),
-            (
-                json!({"op": "add", "path": "/y/z", "value": 1}),
-                "add operation does not apply: doc is missing path: \"/y/z\": missing value",
-            ),
-            (
-                json!({"op": "add", "path": "/l/9", "value": 1}),
-                "error in add for path: '/l/9': Unable to access invalid index: 9: invalid index referenced",
-            ),
-            (json!({"op": "frob", "path": "/a"}), "Unexpected kind: frob"),
+    fn what_does_not_apply_is_refused_without_a_word() {
+        for operation in [
+            json!({"op": "test", "path": "/a", "value": 2}),
+            json!({"op": "test", "path": "/a", "value": 1.0}),
+            json!({"op": "test", "path": "/l/0", "value": 1}),
+            json!({"op": "remove", "path": "/z"}),
+            json!({"op": "replace", "path": "/l/0", "value": 1}),
+            json!({"op": "replace", "path": "", "value": "x"}),
+            json!({"op": "add", "path": "/y/z", "value": 1}),
+            json!({"op": "add", "path": "/l/9", "value": 1}),
+            json!({"op": "add", "path": "/l/x", "value": 1}),
+            json!({"op": "add", "path": "", "value": 1}),
+            json!({"op": "add", "value": 1}),
+            json!({"op": "move", "path": "/a"}),
+            json!({"op": "move", "from": "/z", "path": "/a"}),
+            json!({"op": "copy", "from": "/l/7", "path": "/a"}),
+            json!({"op": "frob", "path": "/a"}),
+            json!({"path": "/a"}),
+            json!(null),
         ] {
-            assert_eq!(patch(json!({"a": 1, "l": []}), json!([operation])), Err((422, error.to_owned())));
+            let error = "the server rejected our request due to an error in our request".to_owned();
+            assert_eq!(patch(json!({"a": 1, "l": []}), json!([operation])), Err((422, error)), "{operation}");
         }
-        assert_eq!(patch(json!({}), json!({})).unwrap_err().0, 400);
+        for (body, checked, error) in [
+            (
+                "{}",
+                true,
+                "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+            ),
+            ("{}", false, "json: cannot unmarshal object into Go value of type jsonpatch.Patch"),
+            (
+                "[5]",
+                true,
+                "error decoding patch: json: cannot unmarshal number into Go value of type handlers.jsonPatchOp",
+            ),
+            (
+                "[{\"path\":5}]",
+                true,
+                "error decoding patch: json: cannot unmarshal number into Go struct field jsonPatchOp.path of type string",
+            ),
+            ("[{", true, "error decoding patch: unexpected end of JSON input"),
+        ] {
+            let refused = apply(json!({}), body.as_bytes(), checked).unwrap_err();
+            assert_eq!((refused.code, refused.message.as_str()), (400, error));
+        }
         let many = Value::Array(vec![json!({"op": "test", "path": "/a", "value": null}); 10_001]);
         assert_eq!(patch(json!({}), many).unwrap_err().0, 413);
+    }
+
+    #[test]
+    fn what_is_not_there_is_added_by_replace_and_copied_as_null() {
+        let operations =
+            json!([{"op": "replace", "path": "/z", "value": 1}, {"op": "copy", "from": "/y", "path": "/x"}]);
+        assert_eq!(patch(json!({}), operations).unwrap(), json!({"z": 1, "x": null}));
+    }
+
+    #[test]
+    fn operations_are_validated() {
+        let body = r#"[{"op":"add","op":"add","path":"/a","value":{"b":1,"b":2},"foo":1}]"#;
+        let found: Vec<String> = problems(body.as_bytes()).iter().map(ToString::to_string).collect();
+        let wanted = ["duplicate field \"[0].op\"", "duplicate field \"[0].value.b\"", "unknown field \"[0].foo\""];
+        assert_eq!(found, wanted.map(|problem| format!("json patch {problem}")));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use super::unprocessable;
 use crate::schema::{Field, FieldType, TypeRef};
 use crate::status::ApiError;
-use crate::{Map, Value};
+use crate::{Map, Value, codec};
 use std::collections::{HashMap, HashSet};
 
 const DIRECTIVE: &str = "$patch";
@@ -16,11 +16,10 @@ const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 /// Applies a patch to an object of type `ty`. 400 for a malformed patch, 422 for lists of lists, 500 (upstream's code) for
 /// a patch that does not fit the object.
 pub fn apply(object: Value, patch: &[u8], ty: TypeRef<'_>) -> Result<Value, ApiError> {
-    let patch: Value = serde_json::from_slice(patch).map_err(|e| ApiError::bad_request(e.to_string()))?;
-    let Value::Object(patch) = patch else {
-        return Err(ApiError::bad_request(
-            "json: cannot unmarshal value into Go value of type map[string]interface {}",
-        ));
+    let patch = match codec::json::decode_any(patch).map_err(ApiError::bad_request)? {
+        Value::Object(patch) => patch,
+        Value::Null => Map::new(),
+        other => return Err(ApiError::bad_request(super::no_object(&other))),
     };
     let Value::Object(object) = object else { return Err(bad("invalid JSON document")) };
     merge_map(object, patch, Some(ty)).map(Value::Object)
@@ -28,7 +27,7 @@ pub fn apply(object: Value, patch: &[u8], ty: TypeRef<'_>) -> Result<Value, ApiE
 
 /// A patch as the sentence of a refusal shows it: as Go prints maps.
 pub fn shown(patch: &[u8]) -> String {
-    serde_json::from_slice::<Value>(patch).map(|patch| GoPrint(&patch).to_string()).unwrap_or_default()
+    codec::json::decode_any(patch).map(|patch| GoPrint(&patch).to_string()).unwrap_or_default()
 }
 
 fn bad(why: &str) -> ApiError {
@@ -79,9 +78,26 @@ impl std::fmt::Display for GoPrint<'_> {
                 }
                 f.write_str("]")
             }
+            // Go writes a whole number without a point.
+            Value::Number(n) if n.is_f64() => match n.as_f64() {
+                Some(whole) if whole.fract() == 0.0 && whole.abs() < 1e21 => write!(f, "{whole:.0}"),
+                _ => n.fmt(f),
+            },
             other => other.fmt(f),
         }
     }
+}
+
+/// A value as Go's `%s` prints it: what is no text with its type.
+fn go_text(value: &Value) -> String {
+    let ty = match value {
+        Value::Null => return "%!s(<nil>)".to_owned(),
+        Value::Bool(_) => "bool",
+        Value::Number(n) if n.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) | Value::Array(_) | Value::Object(_) => return GoPrint(value).to_string(),
+    };
+    format!("%!s({ty}={})", GoPrint(value))
 }
 
 fn merge_map(mut original: Map, mut patch: Map, ty: Option<TypeRef<'_>>) -> Result<Map, ApiError> {
@@ -90,7 +106,7 @@ fn merge_map(mut original: Map, mut patch: Map, ty: Option<TypeRef<'_>>) -> Resu
         Some(directive) if directive == "replace" => return Ok(patch),
         Some(directive) if directive == "delete" => return Ok(Map::new()),
         Some(directive) => {
-            let kind = GoPrint(&directive).to_string();
+            let kind = go_text(&directive);
             patch.insert(DIRECTIVE.to_owned(), directive);
             return Err(misfit(format!("unknown patch type: {kind} in map: {}", GoPrint(&Value::Object(patch)))));
         }
@@ -114,6 +130,7 @@ fn merge_map(mut original: Map, mut patch: Map, ty: Option<TypeRef<'_>>) -> Resu
         let merged = match (original.remove(name), value) {
             (Some(Value::Object(_)), value @ Value::Object(_)) if is_replaced(field) => Some(value),
             (Some(Value::Object(old)), Value::Object(new)) => {
+                check_opaque(&old, &new, field)?;
                 // Between a map and its values there is one level without a type.
                 let inner = inner.filter(|_| !matches!(field.map(|f| &f.ty), Some(FieldType::Map(_))));
                 Some(Value::Object(merge_map(old, new, inner)?))
@@ -132,6 +149,28 @@ fn merge_map(mut original: Map, mut patch: Map, ty: Option<TypeRef<'_>>) -> Resu
         }
     }
     Ok(original)
+}
+
+/// What upstream keeps as bytes has no fields to merge by; only its scalars can be patched.
+fn check_opaque(old: &Map, new: &Map, field: Option<&Field>) -> Result<(), ApiError> {
+    let name = match field.map(|f| &f.ty) {
+        Some(FieldType::RawExtension) => "RawExtension",
+        Some(FieldType::FieldsV1) => "FieldsV1",
+        Some(FieldType::Json) => "JSON",
+        _ => return Ok(()),
+    };
+    let is_merged = |key: &str, value: &Value| match old.get(key) {
+        Some(Value::Object(_)) => value.is_object(),
+        Some(Value::Array(_)) => value.is_array(),
+        _ => false,
+    };
+    match new.iter().find(|(key, value)| is_merged(key, value)).filter(|_| !new.contains_key(DIRECTIVE)) {
+        Some((key, _)) => {
+            let key = crate::field::quote(key);
+            Err(misfit(format!("unable to find api field in struct {name} for the json field {key}")))
+        }
+        None => Ok(()),
+    }
 }
 
 fn is_replaced(field: Option<&Field>) -> bool {
@@ -187,7 +226,7 @@ fn order_lists(original: &mut Map, patch: &mut Map, ty: Option<TypeRef<'_>>) -> 
             (Some(live), Some(wanted)) => merge_field_list(live, wanted, Some(field), ty.target(&field.ty), false)?,
             (None, None) => continue,
         };
-        let order = keys_of(&order, merge_key)?;
+        let order = order_keys(&order, merge_key, merged.is_empty())?;
         original.insert(name.to_owned(), Value::Array(arrange(merged, &order, &live_order, merge_key)?));
     }
     Ok(())
@@ -294,7 +333,7 @@ fn same_sort(old: &[Value], new: &[Value]) -> Result<bool, ApiError> {
     let mut items = old.iter().chain(new);
     let Some(first) = items.next() else { return Ok(false) };
     if first.is_array() {
-        return Err(unprocessable("lists of lists are not supported"));
+        return Err(unprocessable());
     }
     if items.any(|item| std::mem::discriminant(item) != std::mem::discriminant(first)) {
         let lists = Value::from(vec![Value::from(old), Value::from(new)]);
@@ -319,7 +358,7 @@ fn special_items(mut old: Vec<Value>, new: Vec<Value>, merge_key: &str) -> Resul
                 return Err(misfit("merging lists cannot yet be specified in the patch".to_owned()));
             }
             Some(directive) => {
-                return Err(misfit(format!("unknown patch type: {} in map: {}", GoPrint(directive), GoPrint(&item))));
+                return Err(misfit(format!("unknown patch type: {} in map: {}", go_text(directive), GoPrint(&item))));
             }
         }
     }
@@ -335,6 +374,15 @@ fn key_of(item: &Value, merge_key: &str) -> Result<String, ApiError> {
         item if merge_key.is_empty() => Ok(item.to_string()),
         Value::Object(map) => map.get(merge_key).map(Value::to_string).ok_or_else(|| no_merge_key(item, merge_key)),
         other => Err(bad_argument("map[string]interface {}", other)),
+    }
+}
+
+/// The keys of an order list. Items that are no objects are told of where there is something to put in order.
+fn order_keys(order: &[Value], merge_key: &str, has_nothing: bool) -> Result<Vec<String>, ApiError> {
+    let stray = order.iter().position(|item| !item.is_object());
+    match stray.filter(|_| !merge_key.is_empty() && !has_nothing) {
+        Some(at) => Err(misfit(format!("value for key {at} is not a map"))),
+        None => keys_of(order, merge_key),
     }
 }
 

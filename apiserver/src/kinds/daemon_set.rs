@@ -68,6 +68,10 @@ fn validate_strategy(spec: &Value, path: &Path, errors: &mut Errors) {
 
 impl Rules for DaemonSet {
     fn default(&self, object: &mut Value) {
+        // A count that is not given is none, which is written before anybody's fields are noted.
+        if document::annotation(object, TEMPLATE_GENERATION).is_none() {
+            set_template_generation(object, 0);
+        }
         default_template_of(object);
         let spec = spec_mut(object);
         default(spec, "revisionHistoryLimit", 10);

@@ -14,7 +14,11 @@ pub fn restrict(part: Part, object: &mut Value, old: &Value, context: &Context) 
         Part::Resize => pod::prepare_resize(object, old),
         Part::Approval => {
             let conditions = document::get(object, "status.conditions").cloned();
-            *object = with_version(old, object);
+            let metadata = document::get(object, "metadata").cloned();
+            *object = old.clone();
+            if let Some(metadata) = metadata {
+                document::set(object, "metadata", metadata);
+            }
             match conditions {
                 Some(conditions) => document::set(object, "status.conditions", conditions),
                 None => drop(document::remove(object, "status.conditions")),
@@ -23,13 +27,6 @@ pub fn restrict(part: Part, object: &mut Value, old: &Value, context: &Context) 
         }
         _ => {}
     }
-}
-
-/// The old object with the resource version of the new one.
-fn with_version(old: &Value, new: &Value) -> Value {
-    let mut object = old.clone();
-    document::set(&mut object, "metadata.resourceVersion", document::resource_version(new));
-    object
 }
 
 /// Before a write of the status: puts back what belongs to whoever writes the object itself.

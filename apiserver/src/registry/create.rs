@@ -35,6 +35,7 @@ impl ApiServer {
         call.track(&mut object, None);
         meta::fill(&mut object, resource, call.now);
         admission::mutate(call, &mut object, None).await?;
+        call.dedup_owners(&mut object, " after mutating admission happens");
         if resource.has_status && !resource.rules.keeps_status_on_create() {
             document::as_map(&mut object).remove("status");
         }

@@ -4,6 +4,7 @@
 
 use crate::kinds::internal::{compact, compact_list};
 use crate::kinds::{MetadataCheck, path_segment};
+use crate::registry::Call;
 use crate::resources::Resource;
 use api::document::{self, Map, Value};
 use api::field::Errors;
@@ -68,6 +69,29 @@ pub fn match_name(object: &Value, name: &str) -> Result<(), ApiError> {
             Err(ApiError::bad_request(why))
         }
     }
+}
+
+/// Refuses an object of another uid than the stored one's.
+pub fn match_uid(call: &Call<'_>, object: &Value, old: &Value) -> Result<(), ApiError> {
+    let (given, stored) = (document::uid(object), document::uid(old));
+    if given.is_empty() || given == stored { Ok(()) } else { Err(call.precondition_failed("UID", given, stored)) }
+}
+
+/// Drops owner references that are there already. Gives their uids, as a warning has them.
+pub fn dedup_owners(object: &mut Value) -> Option<String> {
+    let Some(Value::Array(owners)) = document::metadata_mut(object).get_mut("ownerReferences") else { return None };
+    let mut kept: Vec<Value> = Vec::with_capacity(owners.len());
+    let mut seen = std::collections::HashSet::new();
+    let mut twice = Vec::new();
+    for owner in owners.drain(..) {
+        if seen.insert(owner.to_string()) {
+            kept.push(owner);
+        } else {
+            twice.push(document::get_str(&owner, "uid").to_owned());
+        }
+    }
+    *owners = kept;
+    (!twice.is_empty()).then(|| twice.join(", "))
 }
 
 /// Puts the request's namespace into the object, or refuses one that differs.

@@ -16,6 +16,7 @@ pub use watch::WatchReply;
 
 use crate::authn::User;
 use crate::params::revision;
+use crate::request::Warnings;
 use crate::resources::Resource;
 use crate::server::ApiServer;
 use api::Value;
@@ -23,7 +24,6 @@ use api::field::Errors;
 use api::managed::{self, ResetFields, Writer};
 use api::status::ApiError;
 use jiff::Timestamp;
-use parking_lot::Mutex;
 use std::sync::Arc;
 use storage::{Commit, Committed, Entry, Expect, Put};
 
@@ -42,7 +42,7 @@ pub struct Call<'a> {
     /// Server-side apply has noted them already.
     pub applies: bool,
     /// Warnings for the client's `Warning` headers.
-    pub warnings: Mutex<Vec<String>>,
+    pub warnings: Arc<Warnings>,
 }
 
 impl<'a> Call<'a> {
@@ -59,16 +59,21 @@ impl<'a> Call<'a> {
             now: Timestamp::now(),
             manager: "kube-apiserver",
             applies: false,
-            warnings: Mutex::default(),
+            warnings: Arc::default(),
         }
     }
 
-    /// Adds a warning, once: a write that is tried again would repeat it.
     pub fn warn(&self, message: impl Into<String>) {
-        let message = message.into();
-        let mut warnings = self.warnings.lock();
-        if !warnings.contains(&message) {
-            warnings.push(message);
+        self.warnings.add(message);
+    }
+
+    /// Drops owner references that come twice, with a warning. `when`: since when they do, for the warning.
+    pub fn dedup_owners(&self, object: &mut Value, when: &str) {
+        if let Some(uids) = meta::dedup_owners(object) {
+            self.warn(format!(
+                ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, \
+                 and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {uids}"
+            ));
         }
     }
 
@@ -81,12 +86,6 @@ impl<'a> Call<'a> {
              Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {have}"
         );
         ApiError::conflict(self.resource.kind, self.name, why)
-    }
-
-    /// A failure, with the warnings so far.
-    pub fn failed(&self, mut failure: ApiError) -> ApiError {
-        failure.warnings.append(&mut self.warnings.lock());
-        failure
     }
 
     /// The writer that managed fields are noted for.

@@ -7,7 +7,7 @@ use crate::{admission, reserve};
 use api::Value;
 use api::document;
 use api::field::Errors;
-use api::managed;
+use api::managed::{self, ResetFields};
 use api::status::ApiError;
 use std::sync::Arc;
 use storage::{Entry, Expect};
@@ -70,12 +70,13 @@ impl ApiServer {
         check_versions(call, part, &object, &old)?;
         meta::match_namespace(&mut object, resource, call.namespace)?;
         let context = Context { user: call.user, now: call.now };
-        restrict(part, &mut object, &old, &context);
+        restrict(call, part, &mut object, &old, &context);
         // What the server computes (a binding, a scale) is noted by whoever computes it, if at all.
         if part != Part::Internal && part != Part::Scale {
             call.track(&mut object, Some(&old));
         }
         admission::mutate(call, &mut object, Some(&old)).await?;
+        call.dedup_owners(&mut object, " after mutating admission happens");
         meta::carry_over(&mut object, &old);
         let reservation = reserve::for_write(call, Some(&old), &mut object)?;
         match part {
@@ -119,15 +120,11 @@ impl ApiServer {
     }
 }
 
-/// Checks name, uid and resource version of what the client sent.
+/// Checks name and resource version of what the client sent.
 fn check_versions(call: &Call<'_>, part: Part, object: &Value, old: &Value) -> Result<(), ApiError> {
     let kind = call.resource.kind;
     let version = document::resource_version(object);
     meta::match_name(object, call.name)?;
-    let uid = document::uid(object);
-    if !uid.is_empty() && uid != document::uid(old) {
-        return Err(call.precondition_failed("UID", uid, document::uid(old)));
-    }
     if matches!(version, "" | "0") {
         if part != Part::Internal && !call.resource.rules.allow_unconditional_update() && call.subresource.is_empty() {
             let mut errors = Errors::new();
@@ -149,7 +146,7 @@ fn check_versions(call: &Call<'_>, part: Part, object: &Value, old: &Value) -> R
 }
 
 /// Puts back everything that a write of this part may not change.
-fn restrict(part: Part, object: &mut Value, old: &Value, context: &Context) {
+fn restrict(call: &Call<'_>, part: Part, object: &mut Value, old: &Value, context: &Context) {
     if part != Part::Status {
         return subresources::restrict(part, object, old, context);
     }
@@ -162,13 +159,31 @@ fn restrict(part: Part, object: &mut Value, old: &Value, context: &Context) {
         map.insert("status".into(), status);
     }
     if let Some(Value::Object(mut metadata)) = metadata {
-        metadata.remove("ownerReferences");
-        if let Some(owners) = document::get(old, "metadata.ownerReferences") {
-            metadata.insert("ownerReferences".into(), owners.clone());
-        }
+        put_back(&mut metadata, old, &call.reset_fields());
         map.insert("metadata".into(), metadata.into());
     }
     *object = new;
+}
+
+/// Puts back the metadata that a write through `status` cannot own.
+fn put_back(metadata: &mut document::Map, old: &Value, reset: &ResetFields) {
+    let empty = document::Map::new();
+    let before = document::get_map(old, "metadata").unwrap_or(&empty);
+    for path in reset.excluded() {
+        match path {
+            ["metadata"] => {
+                let managed = metadata.remove("managedFields");
+                *metadata = before.clone();
+                metadata.remove("managedFields");
+                metadata.extend(managed.map(|managed| ("managedFields".to_owned(), managed)));
+            }
+            ["metadata", key] => {
+                metadata.remove(*key);
+                metadata.extend(before.get(*key).map(|value| ((*key).to_owned(), value.clone())));
+            }
+            _ => {}
+        }
+    }
 }
 
 fn prepare_main(call: &Call<'_>, object: &mut Value, old: &Value, context: &Context) {

@@ -2,7 +2,8 @@
 
 use crate::decode::{self, Patch};
 use crate::kinds::scale;
-use crate::params::field_validation;
+use crate::negotiate;
+use crate::params::{FieldValidation, field_validation, patch_options};
 use crate::registry::{Call, Object, Part, meta};
 use crate::request::{Incoming, wanted};
 use crate::resources::Resource;
@@ -12,7 +13,7 @@ use crate::verbs;
 use api::Value;
 use api::document;
 use api::managed::{self, ResetFields, Writer};
-use api::schema::Schema;
+use api::schema::{Schema, TypeRef};
 use api::status::ApiError;
 use http::Response;
 
@@ -32,53 +33,75 @@ pub async fn serve(
         "get" => server.read(&call)?,
         "update" => {
             let scale = decode::subresource(&call, incoming, "autoscaling", "v1", "Scale", validation)?;
-            server.update(&call, Part::Scale, &|old| scaled(&call, old, &scale)).await?
-        }
-        _ => {
-            let ty = Schema::of_kind("autoscaling", "v1", "Scale").ok_or_else(ApiError::no_such_resource)?;
-            let patch = Patch::new(&incoming.headers, &incoming.body, ty)?;
             let change = |old: &Value| {
-                let before = scale::scale_of(resource.kind.kind, old);
-                let wanted =
-                    decode::patched_subresource(&call, &patch, &before, ("autoscaling", "v1", "Scale"), validation)?;
-                scaled(&call, old, &wanted)
+                meta::match_uid(&call, &scale, old)?;
+                scaled(&call, old, noted(&call, old, scale.clone())?)
             };
             server.update(&call, Part::Scale, &change).await?
         }
+        _ => patch(&call, incoming, validation).await?,
     };
     let scale = scale::scale_of(resource.kind.kind, &object.into_value(resource)?);
     Ok(verbs::reply(200, &call, Object::Built(scale), output))
 }
 
-/// The workload with the replicas that a `Scale` asks for.
-fn scaled(call: &Call<'_>, old: &Value, scale: &Value) -> Result<Value, ApiError> {
-    meta::match_name(scale, call.name)?;
-    meta::match_namespace(&mut scale.clone(), call.resource, call.namespace)?;
-    let mut object = old.clone();
-    let errors = scale::apply_scale(call.resource.kind.kind, &mut object, scale);
-    if !errors.is_empty() {
-        return Err(ApiError::invalid("autoscaling", "Scale", document::name(scale), &errors));
+async fn patch(call: &Call<'_>, incoming: &Incoming, validation: FieldValidation) -> Result<Object, ApiError> {
+    let is_apply = negotiate::media_type(&incoming.headers) == verbs::APPLY;
+    let force = patch_options(&incoming.query, is_apply)?;
+    if is_apply {
+        let wanted = decode::applied(&incoming.body)?;
+        let change = |old: &Value| {
+            let before = owned(call, old);
+            let merged = managed::apply(&before, &wanted, schema()?, &writer(call), force, &ResetFields::None)?;
+            scaled(call, old, decode::converted(merged, schema()?, &wanted)?)
+        };
+        return call.server.update(call, Part::Scale, &change).await;
     }
-    // Where the Scale names an identity, the update refuses another one.
-    if !document::uid(scale).is_empty() {
-        document::set(&mut object, "metadata.uid", document::uid(scale));
-    }
-    track(call, old, scale, &mut object);
-    Ok(object)
+    let patch = Patch::new(&incoming.headers, &incoming.body, schema()?, validation)?;
+    let change = |old: &Value| {
+        let wanted =
+            decode::patched_subresource(call, &patch, &owned(call, old), ("autoscaling", "v1", "Scale"), validation)?;
+        scaled(call, old, noted(call, old, wanted)?)
+    };
+    call.server.update(call, Part::Scale, &change).await
 }
 
-/// Notes the replicas' new owner in the workload: what managed fields say of the `Scale`, said of its parent.
-fn track(call: &Call<'_>, old: &Value, scale: &Value, object: &mut Value) {
-    let Some(ty) = Schema::of_kind("autoscaling", "v1", "Scale") else { return };
-    let mut before = scale::scale_of(call.resource.kind.kind, old);
+fn schema() -> Result<TypeRef<'static>, ApiError> {
+    Schema::of_kind("autoscaling", "v1", "Scale").ok_or_else(ApiError::no_such_resource)
+}
+
+fn writer<'a>(call: &'a Call<'_>) -> Writer<'a> {
+    Writer { api_version: "autoscaling/v1", ..call.writer() }
+}
+
+/// The `Scale` of a workload, with who owns the replicas.
+fn owned(call: &Call<'_>, old: &Value) -> Value {
+    let mut scale = scale::scale_of(call.resource.kind.kind, old);
     if let Some(owners) = managed::scale_managed_fields(old, REPLICAS) {
-        document::set(&mut before, "metadata.managedFields", owners);
+        document::set(&mut scale, "metadata.managedFields", owners);
     }
-    let mut after = scale.clone();
-    document::metadata_mut(&mut after).remove("managedFields");
-    let writer = Writer { api_version: "autoscaling/v1", ..call.writer() };
-    managed::update(&mut after, Some(&before), ty, &writer, &ResetFields::None);
-    if let Some(owners) = managed::scaled_managed_fields(old, &after, &call.resource.api_version, REPLICAS) {
-        document::set(object, "metadata.managedFields", owners);
+    scale
+}
+
+/// A `Scale` that was written, with its new owner.
+fn noted(call: &Call<'_>, old: &Value, mut scale: Value) -> Result<Value, ApiError> {
+    document::metadata_mut(&mut scale).remove("managedFields");
+    managed::update(&mut scale, Some(&owned(call, old)), schema()?, &writer(call), &ResetFields::None);
+    Ok(scale)
+}
+
+/// The workload with the replicas that a `Scale` asks for; what managed fields say of the `Scale` is said of it.
+fn scaled(call: &Call<'_>, old: &Value, scale: Value) -> Result<Value, ApiError> {
+    meta::match_name(&scale, call.name)?;
+    meta::match_namespace(&mut scale.clone(), call.resource, call.namespace)?;
+    let mut object = old.clone();
+    let errors = scale::apply_scale(call.resource.kind.kind, &mut object, &scale);
+    if !errors.is_empty() {
+        return Err(ApiError::invalid("autoscaling", "Scale", document::name(&scale), &errors));
     }
+    let version = &call.resource.api_version;
+    if let Some(owners) = managed::scaled_managed_fields(old, &scale, version, REPLICAS) {
+        document::set(&mut object, "metadata.managedFields", owners);
+    }
+    Ok(object)
 }

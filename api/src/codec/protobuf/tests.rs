@@ -124,7 +124,7 @@ fn what_is_no_protobuf_is_told_as_upstream_does() {
     let refused = |bytes: &[u8]| decode(bytes, pod()).unwrap_err().to_status("Pod", "v1", bytes).message.clone();
     let unrecognized = "the object provided is unrecognized (must be of type Pod): ";
     let prefix = "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]";
-    assert_eq!(refused(b""), format!("{unrecognized}empty data (empty)"));
+    assert_eq!(refused(b""), format!("{unrecognized}empty data (<empty>)"));
     assert_eq!(refused(b"{}"), format!("{unrecognized}{prefix} (7b7d)"));
     assert_eq!(refused(MAGIC), format!("{unrecognized}empty body (6b387300)"));
     assert_eq!(refused(b"k8s\0\x12\x05"), format!("{unrecognized}unexpected EOF (6b3873001205)"));
