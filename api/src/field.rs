@@ -60,8 +60,16 @@ pub struct FieldError {
     pub kind: ErrorType,
     /// Path such as `spec.containers[0].name`.
     pub field: String,
-    pub value: Option<Value>,
+    pub value: Option<BadValue>,
     pub detail: String,
+}
+
+/// The value that is wrong.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BadValue {
+    Value(Value),
+    /// A structure, as Kubernetes prints it.
+    Printed(String),
 }
 
 impl FieldError {
@@ -71,8 +79,9 @@ impl FieldError {
         if let Some(value) = &self.value {
             text.push_str(": ");
             match value {
-                Value::String(s) => text.push_str(&quote(s)),
-                other => text.push_str(&other.to_string()),
+                BadValue::Value(Value::String(s)) => text.push_str(&quote(s)),
+                BadValue::Value(other) => text.push_str(&escape_html(&other.to_string())),
+                BadValue::Printed(printed) => text.push_str(printed),
             }
         }
         if !self.detail.is_empty() {
@@ -121,6 +130,23 @@ pub fn is_printable(c: char) -> bool {
     c == ' ' || !(c.is_control() || c.is_whitespace() || invisible)
 }
 
+/// A string of JSON as Go writes it: with the characters escaped that mean something in HTML.
+pub fn quote_json(s: &str) -> String {
+    escape_html(&Value::from(s).to_string())
+}
+
+/// Escapes what Go escapes in JSON. The characters stand in strings only.
+fn escape_html(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// The errors found so far; validation functions push into it.
 #[derive(Debug, Default, PartialEq)]
 pub struct Errors(pub Vec<FieldError>);
@@ -135,6 +161,7 @@ impl Errors {
     }
 
     fn push(&mut self, kind: ErrorType, field: impl Into<String>, value: Option<Value>, detail: impl Into<String>) {
+        let value = value.map(BadValue::Value);
         self.0.push(FieldError { kind, field: field.into(), value, detail: detail.into() });
     }
 
@@ -145,6 +172,12 @@ impl Errors {
 
     pub fn invalid(&mut self, field: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) {
         self.push(ErrorType::Invalid, field, Some(value.into()), detail);
+    }
+
+    /// Like [`Errors::invalid`], for a structure that `printed` shows.
+    pub fn invalid_printed(&mut self, field: impl Into<String>, printed: String, detail: impl Into<String>) {
+        let value = Some(BadValue::Printed(printed));
+        self.0.push(FieldError { kind: ErrorType::Invalid, field: field.into(), value, detail: detail.into() });
     }
 
     pub fn type_invalid(&mut self, field: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) {

@@ -322,7 +322,7 @@ pub fn canonical_cidr(value: &str) -> Vec<String> {
 }
 
 /// An address whose IPv4 octets may carry leading zeros, read as decimal.
-fn sloppy_ip(value: &str) -> Option<IpAddr> {
+pub fn sloppy_ip(value: &str) -> Option<IpAddr> {
     if let Ok(address) = value.parse() {
         return Some(address);
     }

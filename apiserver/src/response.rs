@@ -123,17 +123,25 @@ pub fn write_object(out: &mut Vec<u8>, resource: &Resource, stored: &[u8], outpu
 }
 
 fn shaped(resource: &Resource, object: Value, output: Output, headers: bool) -> Value {
+    let is_own = document::get_str(&object, "kind") == resource.kind.kind;
+    let is_scale = document::get_str(&object, "kind") == "Scale";
     match output.shape {
         Shape::Object => object,
-        // A `Status` or a subresource's own kind is not the resource's to print.
-        _ if object.get("kind").and_then(Value::as_str) != Some(resource.kind.kind) => object,
+        // A `Status` is not the resource's to print.
+        _ if !is_own && !is_scale => object,
         Shape::Metadata => json!({
             "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
             "metadata": object.get("metadata").cloned().unwrap_or_default(),
         }),
         Shape::Table => {
             let metadata = json!({ "resourceVersion": document::resource_version(&object) });
-            table::table(resource.kind, [object], metadata, &table_options(output, headers))
+            let options = table_options(output, headers);
+            if is_own {
+                return table::table(resource.kind, [object], metadata, &options);
+            }
+            let printer = columns::printer_of("autoscaling", "Scale");
+            let definitions = printer.columns.iter().map(table::definition).collect();
+            table::assemble(definitions, vec![table::row(printer, object, &options)], metadata, &options)
         }
     }
 }
@@ -157,11 +165,7 @@ pub fn list(reply: ListReply, output: Output) -> Response<Body> {
     if let Some(remaining) = reply.remaining {
         metadata["remainingItemCount"] = remaining.into();
     }
-    let kind = match output.shape {
-        Shape::Object => resource.kind.list_kind(),
-        _ => "PartialObjectMetadataList".to_owned(),
-    };
-    let api_version = if output.shape == Shape::Object { resource.api_version.as_str() } else { "meta.k8s.io/v1" };
+    let (kind, api_version) = list_type(resource, output);
     // Flow schemas are printed in the order in which they match, which takes them all.
     let sorted = output.shape == Shape::Table && resource.kind.kind == "FlowSchema";
     if output.format == Format::Json && !output.pretty && !sorted {
@@ -175,15 +179,37 @@ pub fn list(reply: ListReply, output: Output) -> Response<Body> {
             }
         };
     }
-    let objects: Vec<Value> = reply.entries.iter().filter_map(|entry| resource.read(&entry.value).ok()).collect();
+    let all: Vec<Value> = reply.entries.iter().filter_map(|entry| resource.read(&entry.value).ok()).collect();
+    objects(resource, all, metadata, output)
+}
+
+/// A list of objects that are at hand.
+pub fn objects(resource: &Resource, objects: Vec<Value>, metadata: Value, output: Output) -> Response<Body> {
+    let (kind, api_version) = list_type(resource, output);
     let whole = match output.shape {
         Shape::Table => table::table(resource.kind, objects, metadata, &table_options(output, true)),
         _ => {
-            let items = objects.into_iter().map(|object| shaped(resource, object, output, false));
+            let items = objects.into_iter().map(|object| {
+                let mut item = shaped(resource, object, output, false);
+                if output.shape == Shape::Object {
+                    // The list's kind tells theirs.
+                    document::remove(&mut item, "kind");
+                    document::remove(&mut item, "apiVersion");
+                }
+                item
+            });
             json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items.collect::<Vec<_>>() })
         }
     };
     value(200, &whole, output)
+}
+
+/// Kind and version of a list in a shape.
+fn list_type(resource: &Resource, output: Output) -> (String, &str) {
+    match output.shape {
+        Shape::Object => (resource.kind.list_kind(), resource.api_version.as_str()),
+        _ => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1"),
+    }
 }
 
 /// Streams a list's items. What is answered as it is stored is copied, without the `kind` and `apiVersion` after each

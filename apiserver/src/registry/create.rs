@@ -59,17 +59,17 @@ impl ApiServer {
         admission::validate(call, Some(&object), None)?;
         let name = document::name(&object);
         let key = resource.key(call.namespace, name);
+        if self.store.get(&key).map_err(|e| self.store_error(e))?.is_some() {
+            return Err(ApiError::already_exists(resource.kind, name));
+        }
         if call.dry_run {
-            if self.store.get(&key).map_err(|e| self.store_error(e))?.is_some() {
-                return Err(ApiError::already_exists(resource.kind, name));
-            }
             return Ok(Object::Built(object));
         }
-        match self.commit(call, &key, Expect::Absent, Some(&object)).await? {
-            Ok(committed) => {
-                reservation.keep();
-                Ok(Object::Stored(committed.entry))
-            }
+        reservation.claim(&object).await?;
+        let outcome = self.commit(call, &key, Expect::Absent, Some(&object)).await;
+        reservation.settle(matches!(outcome, Ok(Ok(_)))).await;
+        match outcome? {
+            Ok(committed) => Ok(Object::Stored(committed.entry)),
             Err(_) => Err(ApiError::already_exists(resource.kind, name)),
         }
     }

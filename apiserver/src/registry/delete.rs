@@ -71,7 +71,7 @@ impl ApiServer {
             }),
             Step::Remove => Ok(match self.commit(call, key, expect, None).await? {
                 Ok(committed) => {
-                    reserve::release(call, &old);
+                    reserve::release(call, &old).await;
                     let mut last = old;
                     document::set(&mut last, "metadata.resourceVersion", committed.revision.to_string());
                     Ok(Deleted { object: Object::Built(last), gone: true })
@@ -111,9 +111,13 @@ fn check_preconditions(call: &Call<'_>, options: &DeleteOptions, old: &Value) ->
     ];
     for (wanted, actual, what, why) in checks {
         if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != actual) {
-            let why = format!(
-                "the {what} in the precondition ({wanted}) does not match the {what} in record ({actual}). The object might have been {why}"
-            );
+            let why = if call.resource.rules.has_own_preconditions() {
+                format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {actual}")
+            } else {
+                format!(
+                    "the {what} in the precondition ({wanted}) does not match the {what} in record ({actual}). The object might have been {why}"
+                )
+            };
             return Err(ApiError::conflict(call.resource.kind, call.name, why));
         }
     }

@@ -99,8 +99,19 @@ impl<'a> Call<'a> {
         self.resource.key(self.namespace, self.name)
     }
 
+    /// 409 for an object that is not the one the client meant; `what` is `UID` or `ResourceVersion`.
+    pub fn precondition_failed(&self, key: &str, what: &str, wanted: &str, actual: &str) -> ApiError {
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {actual}"
+        );
+        ApiError::conflict(self.resource.kind, self.name, why)
+    }
+
     /// The entry that the call names, or 404.
     pub fn entry(&self) -> Result<Arc<Entry>, ApiError> {
+        if self.name.is_empty() {
+            return Err(ApiError::bad_request("Name parameter required."));
+        }
         let found = self.server.store.get(&self.key()).map_err(|error| self.server.store_error(error))?;
         found.ok_or_else(|| ApiError::not_found(self.resource.kind, self.name))
     }

@@ -23,12 +23,8 @@ pub async fn create(
     let validation = field_validation(&incoming.query, "CreateOptions")?;
     let call = verbs::call(server, resource, incoming, "CreateOptions")?;
     let binding = decode::subresource(&call, incoming, "", "v1", "Binding", validation)?;
-    let name = document::name(&binding);
-    if !name.is_empty() && name != call.name {
-        return Err(ApiError::bad_request(format!(
-            "name in URL does not match name in Binding object: {} != {name}",
-            call.name
-        )));
+    if document::name(&binding) != call.name {
+        return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
     }
     bind(&call, &binding, incoming).await
 }
@@ -60,6 +56,15 @@ pub async fn create_by_name(server: &ApiServer, incoming: &Incoming) -> Result<R
 
 async fn bind(call: &Call<'_>, binding: &Value, incoming: &Incoming) -> Result<Response<Body>, ApiError> {
     let change = |old: &Value| {
+        let checks = [
+            ("UID", document::uid(binding), document::uid(old)),
+            ("ResourceVersion", document::resource_version(binding), document::resource_version(old)),
+        ];
+        for (what, wanted, actual) in checks {
+            if !wanted.is_empty() && wanted != actual {
+                return Err(call.precondition_failed(&call.key(), what, wanted, actual));
+            }
+        }
         let mut pod = old.clone();
         pod::bind(&mut pod, binding, call.now)?;
         Ok(pod)

@@ -2,7 +2,7 @@
 
 use super::super::path::{Path, child, entries, has, int, invalid_each, list, map, required_one_of, text};
 use super::Scope;
-use api::field::{ErrorType, Errors, FieldError};
+use api::field::{BadValue, ErrorType, Errors, FieldError};
 use api::names;
 use api::quantity::Quantity;
 use api::{Map, Value};
@@ -313,7 +313,7 @@ fn validate_claims(claims: &[Value], scope: &Scope, path: &Path, errors: &mut Er
             errors.0.push(FieldError {
                 kind: ErrorType::NotFound,
                 field: path.into(),
-                value: Some(name.into()),
+                value: Some(BadValue::Value(name.into())),
                 detail: format!("must be one of the names in pod.spec.resourceClaims{known}"),
             });
         }

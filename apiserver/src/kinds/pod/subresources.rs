@@ -29,9 +29,9 @@ pub fn bind(pod: &mut Value, binding: &Value, now: Timestamp) -> Result<(), ApiE
         errors.required("target.name", "");
     }
     if !errors.is_empty() {
-        return Err(ApiError::invalid("", "Binding", &name, &errors));
+        return Err(ApiError::unclassified(&errors));
     }
-    may_bind(pod, binding).map_err(|why| conflict(&name, &why))?;
+    may_bind(pod).map_err(|why| conflict(&name, &why))?;
     document::set(pod, "spec.nodeName", node);
     document::remove(pod, "status.nominatedNodeName");
     for key in ["annotations", "labels"] {
@@ -43,18 +43,8 @@ pub fn bind(pod: &mut Value, binding: &Value, now: Timestamp) -> Result<(), ApiE
     Ok(())
 }
 
-fn may_bind(pod: &Value, binding: &Value) -> Result<(), String> {
+fn may_bind(pod: &Value) -> Result<(), String> {
     let name = document::name(pod);
-    for (what, wanted, have) in [
-        ("UID", document::uid(binding), document::uid(pod)),
-        ("ResourceVersion", document::resource_version(binding), document::resource_version(pod)),
-    ] {
-        if !wanted.is_empty() && wanted != have {
-            return Err(format!(
-                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {have}"
-            ));
-        }
-    }
     if document::is_terminating(pod) {
         return Err(format!("pod {name} is being deleted, cannot be assigned to a host"));
     }
