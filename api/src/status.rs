@@ -139,18 +139,15 @@ impl ApiError {
         Self::new(401, "Unauthorized", "Unauthorized")
     }
 
+    /// 500 with what validation found, where upstream makes no 422 of it.
+    pub fn unclassified(errors: &Errors) -> ApiError {
+        Self::new(500, "", in_one(errors))
+    }
+
     /// 422 with one cause a field.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &Errors) -> ApiError {
         let what = qualified(kind, group);
-        let mut lines: Vec<String> = Vec::new();
-        for error in &errors.0 {
-            let line = error.to_string();
-            if !lines.contains(&line) {
-                lines.push(line);
-            }
-        }
-        let all = if lines.len() == 1 { lines.remove(0) } else { format!("[{}]", lines.join(", ")) };
-        let message = format!("{what} {} is invalid: {all}", quote(name));
+        let message = format!("{what} {} is invalid: {}", quote(name), in_one(errors));
         let mut failure = Self::new(422, "Invalid", message).about(group, kind, name);
         failure.causes = errors
             .0
@@ -258,6 +255,18 @@ impl ApiError {
         }
         status
     }
+}
+
+/// All errors in one text, each of them once.
+fn in_one(errors: &Errors) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for error in &errors.0 {
+        let line = error.to_string();
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    if lines.len() == 1 { lines.remove(0) } else { format!("[{}]", lines.join(", ")) }
 }
 
 /// The `Status` of a deletion that is complete.

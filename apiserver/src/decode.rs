@@ -39,7 +39,9 @@ pub fn subresource(
     let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     let ty = Schema::of_kind(group, version, kind).ok_or_else(ApiError::no_such_resource)?;
     let expected = Expected { kind, api_version: &api_version, ty };
-    body(call, &incoming.body, negotiate::input(&incoming.headers)?, &expected, validation)
+    let mut object = body(call, &incoming.body, negotiate::input(&incoming.headers)?, &expected, validation)?;
+    meta::match_namespace(&mut object, call.resource, call.namespace)?;
+    Ok(object)
 }
 
 fn body(

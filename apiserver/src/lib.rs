@@ -5,6 +5,7 @@ pub mod authn;
 pub mod authz;
 mod bootstrap;
 mod columns;
+mod component_status;
 mod decode;
 mod discovery;
 mod health;

@@ -200,11 +200,7 @@ pub fn list(reply: ListReply, output: Output) -> Response<Body> {
     if let Some(remaining) = reply.remaining {
         metadata["remainingItemCount"] = remaining.into();
     }
-    let kind = match output.shape {
-        Shape::Object => resource.kind.list_kind(),
-        _ => "PartialObjectMetadataList".to_owned(),
-    };
-    let api_version = if output.shape == Shape::Object { resource.api_version.as_str() } else { output.shape_version };
+    let (kind, api_version) = list_type(resource, output);
     if output.format == Format::Protobuf {
         return protobuf::list(reply, output, kind, api_version.to_owned(), &metadata);
     }
@@ -221,27 +217,31 @@ pub fn list(reply: ListReply, output: Output) -> Response<Body> {
             }
         };
     }
-    let objects: Vec<Value> = reply.entries.iter().filter_map(|entry| resource.read(&entry.value).ok()).collect();
+    let all: Vec<Value> = reply.entries.iter().filter_map(|entry| resource.read(&entry.value).ok()).collect();
+    objects(resource, all, metadata, output)
+}
+
+/// A list of objects that are at hand.
+pub fn objects(resource: &Resource, objects: Vec<Value>, metadata: Value, output: Output) -> Response<Body> {
+    let (kind, api_version) = list_type(resource, output);
     let whole = match output.shape {
         Shape::Table => {
             table::table((resource.kind.group, resource.kind.kind), objects, metadata, &table_options(output, true))
         }
         _ => {
-            let items = objects.into_iter().map(|object| listed(shaped(resource, object, output, false), output));
+            let items = objects.into_iter().map(|object| shaped(resource, object, output, false));
             json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items.collect::<Vec<_>>() })
         }
     };
     value(200, &whole, output)
 }
 
-/// An object as an item of a list: those of a list of the kind itself do not say what they are.
-fn listed(mut object: Value, output: Output) -> Value {
-    if output.shape == Shape::Object {
-        let map = document::as_map(&mut object);
-        map.remove("kind");
-        map.remove("apiVersion");
+/// Kind and version of a list in a shape.
+fn list_type(resource: &Resource, output: Output) -> (String, &str) {
+    match output.shape {
+        Shape::Object => (resource.kind.list_kind(), resource.api_version.as_str()),
+        _ => ("PartialObjectMetadataList".to_owned(), output.shape_version),
     }
-    object
 }
 
 /// Streams a list's items. What is answered as it is stored is copied, without the `kind` and `apiVersion` after each

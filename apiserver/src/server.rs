@@ -9,6 +9,7 @@ use crate::resources::Resource;
 use api::Value;
 use parking_lot::Mutex;
 use pki::Pki;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,8 +20,9 @@ use tokio_util::sync::CancellationToken;
 /// What the server is told at its start.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Addresses of Services; the first one is the `kubernetes` service's.
-    pub service_cluster_ip_range: ipnet::IpNet,
+    /// Addresses of Services: a range, or one of each family, the default one first. The first address is the `kubernetes`
+    /// service's.
+    pub service_cluster_ip_ranges: Vec<ipnet::IpNet>,
     /// Inclusive bounds of NodePorts.
     pub service_node_port_range: (u16, u16),
     /// The address that the `kubernetes` service leads to; found out when `None`.
@@ -36,7 +38,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
-            service_cluster_ip_range: ipnet::IpNet::V4(ipnet::Ipv4Net::new_assert([10, 96, 0, 0].into(), 12)),
+            service_cluster_ip_ranges: vec![ipnet::IpNet::V4(ipnet::Ipv4Net::new_assert([10, 96, 0, 0].into(), 12))],
             service_node_port_range: (30000, 32767),
             advertise_address: None,
             token_auth_file: None,
@@ -59,6 +61,8 @@ pub struct ApiServer {
     /// As whom the server itself writes.
     pub own_user: User,
     pub seats: Semaphore,
+    /// Which components run in this process: `scheduler`, `controller-manager`.
+    pub components: Mutex<BTreeSet<&'static str>>,
     /// TLS towards kubelets.
     pub kubelet_tls: Arc<rustls::ClientConfig>,
     /// Cancelled when the server is to end: watches and streams stop.

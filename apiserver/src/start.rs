@@ -18,6 +18,7 @@ use api::kinds::find_kind;
 use api::status::ApiError;
 use async_trait::async_trait;
 use futures::future::try_join_all;
+use ipnet::IpNet;
 use pki::Pki;
 use pki::service_account::DEFAULT_ISSUER;
 use serde_json::json;
@@ -38,6 +39,7 @@ impl ApiServer {
         options: Options,
         stop: CancellationToken,
     ) -> anyhow::Result<Arc<ApiServer>> {
+        check_ranges(&options.service_cluster_ip_ranges)?;
         let authorizer = Arc::new(Authorizer::new());
         let services = reserve::load(&*store, &options)?;
         let server = Arc::new(ApiServer {
@@ -52,6 +54,7 @@ impl ApiServer {
                 ..User::default()
             },
             seats: Semaphore::new(options.max_requests_inflight),
+            components: Default::default(),
             kubelet_tls: kubelet::client_config(&pki)?,
             stop,
             store,
@@ -60,9 +63,12 @@ impl ApiServer {
         });
         server.bootstrap().await.context("the objects that every cluster has could not be written")?;
         let following = authz::follow(authorizer, server.store.clone()).context("RBAC objects cannot be read")?;
+        let since = server.store.revision();
+        let later = reserve::repair_all(&server).await.context("the addresses of Services cannot be repaired")?;
+        let repairing = reserve::follow(server.clone(), since, later);
         let stop = server.stop.clone();
         tokio::spawn(async move {
-            tokio::select! { _ = stop.cancelled() => {}, _ = following => {} }
+            tokio::select! { _ = stop.cancelled() => {}, _ = async { tokio::join!(following, repairing) } => {} }
         });
         Ok(server)
     }
@@ -78,7 +84,7 @@ impl ApiServer {
 
     async fn bootstrap(&self) -> Result<(), ApiError> {
         let settings = Settings {
-            service_cidrs: vec![self.options.service_cluster_ip_range.to_string()],
+            service_cidrs: self.options.service_cluster_ip_ranges.iter().map(ToString::to_string).collect(),
             client_ca: self.pki.ca_pem().to_owned(),
             front_proxy: Some(FrontProxy {
                 ca: self.pki.front_proxy_ca_pem().to_owned(),
@@ -137,7 +143,8 @@ impl ApiServer {
     pub async fn publish(&self, listening: SocketAddr) -> Result<(), ApiError> {
         let address = advertised(self.options.advertise_address, listening);
         let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
-        let cluster_ip = self.options.service_cluster_ip_range.hosts().next().map(|ip| ip.to_string());
+        let range = self.options.service_cluster_ip_ranges.first();
+        let cluster_ip = range.and_then(|range| range.hosts().next()).map(|ip| ip.to_string());
         let labels = json!({ "component": "apiserver", "provider": "kubernetes" });
         let service = json!({
             "kind": "Service", "apiVersion": "v1",
@@ -167,8 +174,24 @@ impl ApiServer {
             "endpoints": [{ "addresses": [address.to_string()], "conditions": { "ready": true } }],
             "ports": [{ "name": "https", "port": listening.port(), "protocol": "TCP" }],
         });
+        self.drop_other_family(&slice).await?;
         for (wanted, owned) in [(service, "spec.ports"), (endpoints, "subsets"), (slice, "endpoints")] {
             self.ensure_field(wanted, owned).await?;
+        }
+        Ok(())
+    }
+
+    /// An EndpointSlice's family cannot change: one of another family is made anew.
+    async fn drop_other_family(&self, slice: &Value) -> Result<(), ApiError> {
+        let resource = resource_of(slice)?;
+        let call = Call::internal(self, resource, "default", SERVICE);
+        let existing = match self.read(&call) {
+            Ok(object) => object.into_value(resource)?,
+            Err(failure) if failure.code == 404 => return Ok(()),
+            Err(failure) => return Err(failure),
+        };
+        if document::get_str(&existing, "addressType") != document::get_str(slice, "addressType") {
+            self.delete(&call, &Default::default()).await?;
         }
         Ok(())
     }
@@ -191,6 +214,16 @@ impl ApiServer {
             Err(failure) if failure.code == 404 => self.create_own(&call, wanted.clone()).await,
             other => other.map(|_| ()),
         }
+    }
+}
+
+/// One range, or one of each family.
+fn check_ranges(ranges: &[IpNet]) -> anyhow::Result<()> {
+    match ranges {
+        [_] => Ok(()),
+        [first, second] if first.addr().is_ipv4() != second.addr().is_ipv4() => Ok(()),
+        [_, _] => anyhow::bail!("the two ranges of service addresses must be of different IP families"),
+        _ => anyhow::bail!("one range of service addresses is needed, or two of different IP families"),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::request::{Incoming, allowed, wanted};
 use crate::resources::Resource;
 use crate::response::{self, Body};
 use crate::server::ApiServer;
-use crate::{authz, subresources};
+use crate::{authz, component_status, subresources};
 use api::selector::FieldSelector;
 use api::status::{self, ApiError};
 use api::{Value, codec, document, managed};
@@ -26,6 +26,9 @@ pub async fn serve(
 ) -> Result<Response<Body>, ApiError> {
     let route = &incoming.route;
     check_scope(resource, &incoming)?;
+    if !route.name.is_empty() && !["get", "update", "patch", "delete"].iter().any(|verb| resource.kind.has_verb(verb)) {
+        return Err(ApiError::no_such_resource());
+    }
     if !route.rest.is_empty() && route.subresource != "proxy" {
         return Err(ApiError::no_such_resource());
     }
@@ -49,6 +52,7 @@ pub async fn serve(
         incoming.warnings.add(resource.kind.deprecation);
     }
     match route.verb {
+        "get" | "list" if !resource.kind.is_stored() => component_status::serve(server, resource, &incoming).await,
         "get" => get(server, resource, &incoming).await,
         "list" => list(server, resource, &incoming).await,
         "watch" => watch(server, resource, &incoming).await,

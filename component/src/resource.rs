@@ -48,6 +48,8 @@ pub const LEASES: Resource = namespaced("coordination.k8s.io", "v1", "Lease", "l
 pub const ENDPOINT_SLICES: Resource = namespaced("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices");
 /// Events in the newer of their two groups.
 pub const NEW_EVENTS: Resource = namespaced("events.k8s.io", "v1", "Event", "events");
+pub const IP_ADDRESSES: Resource = cluster("networking.k8s.io", "v1", "IPAddress", "ipaddresses");
+pub const SERVICE_CIDRS: Resource = cluster("networking.k8s.io", "v1", "ServiceCIDR", "servicecidrs");
 pub const POD_DISRUPTION_BUDGETS: Resource = namespaced("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets");
 pub const PRIORITY_CLASSES: Resource = cluster("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses");
 pub const STORAGE_CLASSES: Resource = cluster("storage.k8s.io", "v1", "StorageClass", "storageclasses");
@@ -148,6 +150,8 @@ mod tests {
             LEASES,
             ENDPOINT_SLICES,
             NEW_EVENTS,
+            IP_ADDRESSES,
+            SERVICE_CIDRS,
             POD_DISRUPTION_BUDGETS,
             PRIORITY_CLASSES,
             STORAGE_CLASSES,

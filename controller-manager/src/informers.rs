@@ -159,6 +159,8 @@ shared! {
         })], |b| b;
     namespaces: Namespace = NAMESPACES, [], |b| b;
     leases: Lease = LEASES, [], |b| b;
+    service_cidrs: ServiceCidr = SERVICE_CIDRS, [], |b| b;
+    ip_addresses: PartialObject = IP_ADDRESSES, [], |b| b.metadata_only();
     service_accounts: PartialObject = SERVICE_ACCOUNTS, [], |b| b.metadata_only();
     /// Only the ConfigMaps named `kube-root-ca.crt`.
     root_certificates: RootCertificate = CONFIG_MAPS, [], |b| b.field_selector("metadata.name=kube-root-ca.crt");

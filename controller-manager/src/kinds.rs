@@ -26,7 +26,8 @@ projections!(
     EndpointSlice,
     Namespace,
     Lease,
-    RootCertificate
+    RootCertificate,
+    ServiceCidr
 );
 
 /// A condition of any kind's status, with the times some kinds have.
@@ -384,4 +385,25 @@ mod tests {
             !Toleration { key: "k".into(), effect: "NoSchedule".into(), ..Toleration::default() }.tolerates(&taint)
         );
     }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ServiceCidr {
+    pub metadata: Meta,
+    pub spec: ServiceCidrSpec,
+    pub status: ServiceCidrStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ServiceCidrSpec {
+    pub cidrs: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ServiceCidrStatus {
+    #[serde(deserialize_with = "or_default")]
+    pub conditions: Vec<Condition>,
 }

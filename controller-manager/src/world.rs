@@ -93,6 +93,8 @@ impl World {
             NAMESPACES => into(&stores.namespaces, document),
             LEASES => into(&stores.leases, document),
             SERVICE_ACCOUNTS => into(&stores.service_accounts, document),
+            SERVICE_CIDRS => into(&stores.service_cidrs, document),
+            IP_ADDRESSES => into(&stores.ip_addresses, document),
             CONFIG_MAPS => into(&stores.root_certificates, document),
             other => panic!("no store for {other}"),
         }
@@ -131,7 +133,8 @@ impl World {
             };
         }
         from!(PODS: pods, NODES: nodes, REPLICA_SETS: replica_sets, DEPLOYMENTS: deployments, SERVICES: services,
-            ENDPOINTS: endpoints, ENDPOINT_SLICES: endpoint_slices, NAMESPACES: namespaces, JOBS: jobs);
+            ENDPOINTS: endpoints, ENDPOINT_SLICES: endpoint_slices, NAMESPACES: namespaces, JOBS: jobs,
+            SERVICE_CIDRS: service_cidrs, IP_ADDRESSES: ip_addresses);
     }
 
     pub fn delete(&mut self, resource: Resource, namespace: &str, name: &str, propagation: Option<&str>) {
@@ -279,7 +282,8 @@ fn merge(target: &mut Value, patch: &Value) {
 /// Makes a strategic patch of conditions, owner references or finalizers into a merge patch.
 fn by_merge_key(document: &Value, mut patch: Value) -> Value {
     const GIVEN_UP: &str = "$deleteFromPrimitiveList/finalizers";
-    if let Some(Value::Array(gone)) = patch["metadata"].as_object_mut().and_then(|meta| meta.remove(GIVEN_UP)) {
+    let metadata = patch.get_mut("metadata").and_then(Value::as_object_mut);
+    if let Some(Value::Array(gone)) = metadata.and_then(|metadata| metadata.remove(GIVEN_UP)) {
         let mut kept = document["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
         kept.retain(|finalizer| !gone.contains(finalizer));
         patch["metadata"]["finalizers"] = kept.into();

@@ -128,7 +128,7 @@ impl ClusterBuilder {
             options.tls_sans.push(self.bind_address.to_string());
         }
         options.advertise_address = self.options.advertise_address;
-        if let Some(first) = self.options.service_cluster_ip_range.hosts().next() {
+        if let Some(first) = self.options.service_cluster_ip_ranges.first().and_then(|range| range.hosts().next()) {
             options.service_cluster_ip = first;
         }
         Ok(match &self.data_dir {
@@ -168,11 +168,13 @@ impl Cluster {
             let client = self.client_as(Identity::ControllerManager)?;
             let options =
                 controller_manager::Options { root_ca: self.pki.ca_pem().to_owned(), ..builder.controllers.clone() };
+            self.server.components.lock().insert("controller-manager");
             self.spawn("controller manager", controller_manager::run(client, options, self.stop.clone()));
         }
         if builder.components.scheduler {
             let client = self.client_as(Identity::Scheduler)?;
             let options = scheduler::Options { metrics, ..scheduler::Options::default() };
+            self.server.components.lock().insert("scheduler");
             self.spawn("scheduler", scheduler::run(client, options, self.stop.clone()));
         }
         if builder.hollow_nodes > 0 {

@@ -65,7 +65,8 @@ pub struct KubernetesClaims {
 pub struct ObjectRef {
     #[serde(default)]
     pub name: String,
-    #[serde(default)]
+    /// Empty of an object that is gone.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uid: String,
 }
 

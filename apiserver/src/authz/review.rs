@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use api::Value;
 use api::document::{self, Map};
 use api::field::Errors;
+use api::selector::{FieldSelector, Selector};
 use api::status::ApiError;
+use api::{Value, names};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -130,6 +131,10 @@ fn access(body: &Value, user: &User, authorizer: &Authorizer) -> Value {
         }
         Decision::NoOpinion { reason } => reason,
     };
+    let errors = selector_errors(body);
+    if !errors.is_empty() {
+        document::set(&mut status, "evaluationError", errors.join("; "));
+    }
     if !reason.is_empty() {
         document::set(&mut status, "reason", reason);
     }
@@ -144,12 +149,10 @@ fn present(body: &Value, path: &str) -> bool {
 /// `namespace`: the URL's, for a LocalSubjectAccessReview.
 fn validate_access_review(kind: &str, body: &Value, namespace: Option<&str>) -> Result<(), ApiError> {
     let mut errors = Errors::new();
-    let given = |path: &str| document::get(body, path).cloned().unwrap_or_default();
     let (resource, path) = (present(body, "spec.resourceAttributes"), present(body, "spec.nonResourceAttributes"));
     if resource && path {
-        let value = given("spec.nonResourceAttributes");
         let why = "cannot be specified in combination with resourceAttributes";
-        errors.invalid("spec.nonResourceAttributes", value, why);
+        errors.invalid_printed("spec.nonResourceAttributes", shown_path(body), why);
     }
     if !resource && !path {
         let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
@@ -168,12 +171,16 @@ fn validate_access_review(kind: &str, body: &Value, namespace: Option<&str>) -> 
             errors.invalid("spec.resourceAttributes.namespace", asked, "must match metadata.namespace");
         }
         if path {
-            let value = given("spec.nonResourceAttributes");
-            errors.invalid("spec.nonResourceAttributes", value, "disallowed on this kind of request");
+            errors.invalid_printed(
+                "spec.nonResourceAttributes",
+                shown_path(body),
+                "disallowed on this kind of request",
+            );
         }
     }
     if !errors.is_empty() {
-        return Err(ApiError::invalid(GROUP, kind, "", &errors));
+        // Upstream has lost the kind when it comes to this.
+        return Err(ApiError::invalid(GROUP, "", "", &errors));
     }
     match namespace {
         Some(namespace) if own_namespace(body, namespace) != namespace => {
@@ -182,6 +189,12 @@ fn validate_access_review(kind: &str, body: &Value, namespace: Option<&str>) -> 
         }
         _ => Ok(()),
     }
+}
+
+/// The path and verb that a review asks about, as upstream shows them.
+fn shown_path(body: &Value) -> String {
+    let text = |key: &str| Value::from(document::get_str(body, &format!("spec.nonResourceAttributes.{key}")));
+    format!("{{\"Path\":{},\"Verb\":{}}}", text("path"), text("verb"))
 }
 
 /// The document's namespace; the URL's where it has none.
@@ -222,9 +235,11 @@ fn validate_selector(body: &Value, name: &str, errors: &mut Errors) {
         let why = format!("when {at} is specified, requirements or rawSelector is required");
         errors.required(format!("{at}.requirements"), why);
     }
+    let is_label = name == "labelSelector";
     for (index, requirement) in requirements.iter().enumerate() {
         let at = format!("{at}.requirements[{index}]");
-        if document::get_str(requirement, "key").is_empty() {
+        let key = document::get_str(requirement, "key");
+        if !is_label && key.is_empty() {
             errors.required(format!("{at}.key"), "must be specified");
         }
         let values = document::get_list(requirement, "values");
@@ -237,9 +252,52 @@ fn validate_selector(body: &Value, name: &str, errors: &mut Errors) {
                 let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
                 errors.forbidden(format!("{at}.values"), why);
             }
-            "" => errors.required(format!("{at}.operator"), "must be specified"),
             _ => {}
         }
+        if !is_label {
+            continue;
+        }
+        for why in names::qualified_name(key) {
+            errors.invalid(format!("{at}.key"), key, why);
+        }
+        for (i, value) in values.iter().filter_map(Value::as_str).enumerate() {
+            for why in names::label_value(value) {
+                errors.invalid(format!("{at}.values[{i}]"), value, why);
+            }
+        }
+    }
+}
+
+/// What is said about selectors that cannot be understood; access is then decided without them.
+fn selector_errors(body: &Value) -> Vec<String> {
+    let mut all = Vec::new();
+    for name in ["fieldSelector", "labelSelector"] {
+        let at = format!("spec.resourceAttributes.{name}");
+        let requirements = document::get_list(body, &format!("{at}.requirements"));
+        let raw = document::get_str(body, &format!("{at}.rawSelector"));
+        let is_label = name == "labelSelector";
+        let understood = requirements.iter().filter(|r| is_understood(r, is_label)).count();
+        let is_wrong = match (raw, is_label) {
+            ("", _) => false,
+            (raw, true) => Selector::parse(raw).is_err(),
+            (raw, false) => FieldSelector::parse(raw).is_err(),
+        };
+        if understood < requirements.len() && understood > 0 {
+            all.push(format!("{at} partially ignored due to parse error"));
+        } else if understood < requirements.len() || (is_wrong && requirements.is_empty()) {
+            all.push(format!("{at} ignored due to parse error"));
+        }
+    }
+    all
+}
+
+/// A field is compared with one value only.
+fn is_understood(requirement: &Value, is_label: bool) -> bool {
+    let values = document::get_list(requirement, "values").len();
+    match document::get_str(requirement, "operator") {
+        "In" | "NotIn" => is_label || values == 1,
+        "Exists" | "DoesNotExist" => is_label,
+        _ => false,
     }
 }
 
@@ -285,6 +343,12 @@ pub fn token_of(body: &Value) -> Result<(&str, Vec<String>), ApiError> {
         "" => Err(ApiError::bad_request("token is required for TokenReview in authentication")),
         token => Ok((token, strings(body, "spec.audiences"))),
     }
+}
+
+/// What a TokenReview says is wrong with a token: upstream asks its own tokens first, and they do not know it.
+pub fn token_error(why: &str) -> String {
+    const UNKNOWN: &str = "invalid bearer token";
+    if why == UNKNOWN { why.to_owned() } else { format!("[{UNKNOWN}, {why}]") }
 }
 
 /// Answers a TokenReview. `outcome`: the token's user and those of the audiences that it is for, `None` when nobody knows the

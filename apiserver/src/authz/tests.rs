@@ -204,7 +204,7 @@ fn access_reviews() {
     let error = review("SubjectAccessReview", json!({"spec": {}}), "", &root).unwrap_err();
     assert_eq!(
         error.message,
-        "SubjectAccessReview.authorization.k8s.io \"\" is invalid: [spec.resourceAttributes: Invalid value: null: exactly one of \
+        ".authorization.k8s.io \"\" is invalid: [spec.resourceAttributes: Invalid value: null: exactly one of \
          nonResourceAttributes or resourceAttributes must be specified, spec.user: Invalid value: \"\": at least one of user or \
          group must be specified]"
     );

@@ -31,6 +31,7 @@ pub fn reconcile(existing: Option<&Value>, wanted: &Value) -> Step {
         }
         "FlowSchema" | "PriorityLevelConfiguration" => reconcile_flow_control(existing, wanted),
         "ConfigMap" => reconcile_config_map(existing, wanted),
+        "ServiceCIDR" => reconcile_service_cidr(existing, wanted),
         // Namespaces, priority classes and the like only have to exist.
         _ => return Step::Nothing,
     };
@@ -114,6 +115,16 @@ fn reconcile_flow_control(existing: &Value, wanted: &Value) -> Value {
     object
 }
 
+/// A cluster may gain its second family; every other change is for people.
+fn reconcile_service_cidr(existing: &Value, wanted: &Value) -> Value {
+    let cidrs = |object| document::get_list(object, "spec.cidrs").to_vec();
+    let mut object = existing.clone();
+    if matches!((&cidrs(existing)[..], &cidrs(wanted)[..]), ([old], [first, _]) if old == first) {
+        document::set(&mut object, "spec.cidrs", cidrs(wanted));
+    }
+    object
+}
+
 fn reconcile_config_map(existing: &Value, wanted: &Value) -> Value {
     let mut object = existing.clone();
     let data = document::child(document::as_map(&mut object), "data");
@@ -146,6 +157,15 @@ mod tests {
         let mut existing = role(json!([]));
         existing["metadata"]["annotations"] = json!({"rbac.authorization.kubernetes.io/autoupdate": "false"});
         assert_eq!(reconcile(Some(&existing), &wanted), Step::Nothing);
+    }
+
+    #[test]
+    fn the_service_addresses_gain_a_family() {
+        let cidr = |cidrs: Value| json!({"kind": "ServiceCIDR", "spec": {"cidrs": cidrs}});
+        let both = cidr(json!(["10.96.0.0/16", "fd00::/108"]));
+        let step = reconcile(Some(&cidr(json!(["10.96.0.0/16"]))), &both);
+        assert_eq!(step, Step::Update(both.clone()));
+        assert_eq!(reconcile(Some(&cidr(json!(["10.97.0.0/16"]))), &both), Step::Nothing);
     }
 
     #[test]

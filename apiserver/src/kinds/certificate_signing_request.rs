@@ -1,6 +1,6 @@
 //! CertificateSigningRequest.
 
-use super::path::{Path, child, int, list, text, texts};
+use super::path::{Path, child, int, list, shown, text, texts};
 use super::{Context, Rules, diff};
 use api::field::{Errors, quote};
 use api::{Value, document, names, time};
@@ -40,13 +40,6 @@ const USAGES: [&str; 23] = [
 ];
 
 impl Rules for CertificateSigningRequest {
-    fn default(&self, request: &mut Value) {
-        let conditions = request.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
-        for condition in conditions.into_iter().flatten().filter(|c| text(c, "status").is_empty()) {
-            document::set(condition, "status", "True");
-        }
-    }
-
     /// Who asks is what the server knows, not what the client says.
     fn prepare_for_create(&self, request: &mut Value, context: &Context) {
         let spec = document::child(document::as_map(request), "spec");
@@ -149,8 +142,8 @@ fn set_times(request: &mut Value, old: &Value, now: Timestamp) {
 fn validate(request: &Value, errors: &mut Errors) {
     let spec = child(request, "spec").unwrap_or(&Value::Null);
     let encoded = text(spec, "request");
-    if let Err(why) = parse_request(encoded) {
-        errors.invalid("spec.request", encoded, why);
+    if let Err(why) = check_request(encoded) {
+        errors.invalid("spec.request", shown(child(spec, "request")), why);
     }
     let path = Path::root("spec.usages");
     let usages: Vec<&str> = texts(spec, "usages").collect();
@@ -177,20 +170,39 @@ fn validate(request: &Value, errors: &mut Errors) {
     }
 }
 
-/// The request must be one PEM block with a PKCS#10 request in it.
-fn parse_request(encoded: &str) -> Result<(), String> {
-    organizations(encoded).map(drop)
+/// The request must be one PEM block with a PKCS#10 request in it, signed by the key that is to be certified.
+fn check_request(encoded: &str) -> Result<(), String> {
+    let pem = request_pem(encoded)?;
+    let request = parse_request(&pem)?;
+    request.verify_signature().map_err(|_| {
+        // As the library that upstream uses says it.
+        let algorithm = request.signature_algorithm.algorithm.to_id_string();
+        let why = match algorithm.as_str() {
+            "1.3.101.112" => "x509: Ed25519 verification failure",
+            rsa if rsa.starts_with("1.2.840.113549.1.1.") => "crypto/rsa: verification error",
+            ecdsa if ecdsa.starts_with("1.2.840.10045.4.3.") => "x509: ECDSA verification failure",
+            _ => "x509: cannot verify signature: algorithm unimplemented",
+        };
+        why.to_owned()
+    })
+}
+
+fn request_pem(encoded: &str) -> Result<Pem, String> {
+    const NOT_PEM: &str = "PEM block type must be CERTIFICATE REQUEST";
+    let bytes = STANDARD.decode(encoded).unwrap_or_default();
+    let pem = Pem::iter_from_buffer(&bytes).next().and_then(Result::ok).ok_or(NOT_PEM)?;
+    if pem.label == "CERTIFICATE REQUEST" { Ok(pem) } else { Err(NOT_PEM.to_owned()) }
+}
+
+fn parse_request(pem: &Pem) -> Result<X509CertificationRequest<'_>, String> {
+    let (_, request) = X509CertificationRequest::from_der(&pem.contents).map_err(|error| error.to_string())?;
+    Ok(request)
 }
 
 /// The organizations in the subject of a PEM request in base64: the groups that a client certificate would give.
 pub fn organizations(encoded: &str) -> Result<Vec<String>, String> {
-    const NOT_PEM: &str = "PEM block type must be CERTIFICATE REQUEST";
-    let bytes = STANDARD.decode(encoded).unwrap_or_default();
-    let pem = Pem::iter_from_buffer(&bytes).next().and_then(Result::ok).ok_or(NOT_PEM)?;
-    if pem.label != "CERTIFICATE REQUEST" {
-        return Err(NOT_PEM.to_owned());
-    }
-    let (_, request) = X509CertificationRequest::from_der(&pem.contents).map_err(|error| error.to_string())?;
+    let pem = request_pem(encoded)?;
+    let request = parse_request(&pem)?;
     let organizations = request.certification_request_info.subject.iter_organization();
     organizations.map(|name| name.as_str().map(str::to_owned).map_err(|error| error.to_string())).collect()
 }
@@ -308,7 +320,7 @@ mod tests {
             "status.conditions: Invalid value: \"Denied\": Approved and Denied conditions are mutually exclusive"
         );
         let garbage = STANDARD.encode("garbage");
-        assert_eq!(parse_request(&garbage).unwrap_err(), "PEM block type must be CERTIFICATE REQUEST");
+        assert_eq!(check_request(&garbage).unwrap_err(), "PEM block type must be CERTIFICATE REQUEST");
     }
 
     #[test]

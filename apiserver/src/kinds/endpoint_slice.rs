@@ -1,6 +1,7 @@
 //! EndpointSlice.
 
-use super::ip::{validate_endpoint_ip, validate_ip};
+use super::equality::same;
+use super::ip::{ip_warning, validate_endpoint_ip, validate_ip};
 use super::labels::validate_labels;
 use super::node::invalid_node_name;
 use super::path::{
@@ -12,6 +13,7 @@ use api::{Value, document, names};
 
 pub struct EndpointSlice;
 
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MAX_ENDPOINTS: usize = 1000;
 const MAX_PORTS: usize = 20_000;
 const MAX_ADDRESSES: usize = 100;
@@ -32,18 +34,31 @@ impl Rules for EndpointSlice {
 
     fn prepare_for_create(&self, slice: &mut Value, _: &Context) {
         drop_topology(slice);
+        empty_is_nothing(slice);
     }
 
     fn prepare_for_update(&self, slice: &mut Value, old: &Value, _: &Context) {
         if slice.get("endpoints") != old.get("endpoints") {
             drop_topology(slice);
         }
+        empty_is_nothing(slice);
+    }
+
+    /// Endpoints that stay as they are have been taken once.
+    fn check(&self, slice: &Value, old: Option<&Value>, errors: &mut Errors) {
+        let family = text(slice, "addressType");
+        required_one_of(errors, &Path::root("addressType"), family, &["FQDN", "IPv4", "IPv6"]);
+        validate_ports(list(slice, "ports"), errors);
+        if old.is_none_or(|old| !same(child(slice, "endpoints"), child(old, "endpoints"))) {
+            self.validate(slice, errors);
+        }
+        if let Some(old) = old {
+            self.validate_update(slice, old, errors);
+        }
     }
 
     fn validate(&self, slice: &Value, errors: &mut Errors) {
         let family = text(slice, "addressType");
-        required_one_of(errors, &Path::root("addressType"), family, &["FQDN", "IPv4", "IPv6"]);
-        validate_ports(list(slice, "ports"), errors);
         let endpoints = list(slice, "endpoints");
         if endpoints.len() > MAX_ENDPOINTS {
             return errors.too_many("endpoints", endpoints.len(), MAX_ENDPOINTS);
@@ -58,10 +73,23 @@ impl Rules for EndpointSlice {
     }
 
     fn warnings(&self, slice: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut warnings = Vec::new();
         if old.is_none() && text(slice, "addressType") == "FQDN" {
-            return vec!["spec.addressType: FQDN endpoints are deprecated".to_owned()];
+            warnings.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
         }
-        Vec::new()
+        // The cluster's own controllers write addresses well.
+        let manager = document::labels(slice).and_then(|labels| labels.get(MANAGED_BY)?.as_str());
+        if matches!(manager, Some("endpointslice-controller.k8s.io" | "endpointslicemirroring-controller.k8s.io")) {
+            return warnings;
+        }
+        for (i, endpoint) in list(slice, "endpoints").iter().enumerate() {
+            let path = Path::root("endpoints");
+            let path = path.index(i);
+            let path = path.at("addresses");
+            let addresses = texts(endpoint, "addresses").enumerate();
+            warnings.extend(addresses.filter_map(|(j, ip)| ip_warning(&path.index(j), ip)));
+        }
+        warnings
     }
 
     fn has_generation(&self) -> bool {
@@ -73,6 +101,15 @@ impl Rules for EndpointSlice {
         let same = |key: &str| child(slice, key) == child(old, key);
         !(["addressType", "endpoints", "ports"].into_iter().all(same)
             && document::labels(slice) == document::labels(old))
+    }
+}
+
+/// An empty list is written as none.
+fn empty_is_nothing(slice: &mut Value) {
+    for key in ["endpoints", "ports"] {
+        if has(slice, key) && list(slice, key).is_empty() {
+            document::set(slice, key, Value::Null);
+        }
     }
 }
 
@@ -224,7 +261,7 @@ mod tests {
         for (mut slice, expected) in cases {
             EndpointSlice.default(&mut slice);
             let mut errors = Errors::new();
-            EndpointSlice.validate(&slice, &mut errors);
+            EndpointSlice.check(&slice, None, &mut errors);
             assert_eq!(errors.0.first().map_or_else(String::new, ToString::to_string), expected);
         }
     }

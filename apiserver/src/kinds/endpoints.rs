@@ -1,13 +1,16 @@
 //! Endpoints.
 
 use super::Rules;
-use super::ip::{validate_endpoint_ip, validate_ip};
+use super::equality::same;
+use super::ip::{ip_warning, validate_endpoint_ip, validate_ip};
 use super::node::invalid_node_name;
-use super::path::{Path, in_range, int, invalid_each, list, opt_text, required_one_of, text};
+use super::path::{Path, child, in_range, int, invalid_each, list, opt_text, required_one_of, text};
 use api::field::Errors;
 use api::{Value, document, names};
 
 pub struct Endpoints;
+
+const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 
 impl Rules for Endpoints {
     fn default(&self, endpoints: &mut Value) {
@@ -24,6 +27,33 @@ impl Rules for Endpoints {
         for (i, subset) in list(endpoints, "subsets").iter().enumerate() {
             validate_subset(subset, &Path::root("subsets").index(i), errors);
         }
+    }
+
+    /// Subsets that stay as they are have been taken once.
+    fn check(&self, endpoints: &Value, old: Option<&Value>, errors: &mut Errors) {
+        if old.is_none_or(|old| !same(child(endpoints, "subsets"), child(old, "subsets"))) {
+            self.validate(endpoints, errors);
+        }
+    }
+
+    fn warnings(&self, endpoints: &Value, _: Option<&Value>) -> Vec<String> {
+        // The cluster's own controller writes addresses well.
+        let manager = document::labels(endpoints).and_then(|labels| labels.get(MANAGED_BY)?.as_str());
+        if manager == Some("endpoint-controller") {
+            return Vec::new();
+        }
+        let mut warnings = Vec::new();
+        for (i, subset) in list(endpoints, "subsets").iter().enumerate() {
+            let path = Path::root("subsets");
+            let path = path.index(i);
+            for key in ["addresses", "notReadyAddresses"] {
+                let path = path.at(key);
+                for (j, address) in list(subset, key).iter().enumerate() {
+                    warnings.extend(ip_warning(&path.index(j).at("ip"), text(address, "ip")));
+                }
+            }
+        }
+        warnings
     }
 
     fn allow_create_on_update(&self) -> bool {

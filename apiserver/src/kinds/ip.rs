@@ -24,7 +24,7 @@ pub fn validate_cidr(errors: &mut Errors, path: &Path, value: &str) -> Option<Ip
 
 /// Checks an address that endpoints and external IPs may have: not a special one.
 pub fn validate_endpoint_ip(errors: &mut Errors, path: &Path, value: &str) {
-    let Ok(ip) = value.parse::<IpAddr>() else {
+    let Some(ip) = names::sloppy_ip(value) else {
         return errors.invalid(path, value, "must be a valid IP address");
     };
     let (link_local, multicast) = match ip {
@@ -60,6 +60,14 @@ pub fn ip_warning(path: &Path, value: &str) -> Option<String> {
             Some(format!("{path}: non-standard IP address {value:?} is invalid: use {canonical:?}"))
         }
     }
+}
+
+/// What to warn of about a network that is not written as it should be.
+pub fn cidr_warning(path: &Path, value: &str) -> Option<String> {
+    let net = value.parse::<IpNet>().ok().filter(|net| net.addr().is_ipv6())?;
+    let canonical = net.to_string();
+    let why = format!("{path}: IPv6 CIDR value {value:?} should be in RFC 5952 canonical format ({canonical:?})");
+    (canonical != value).then_some(why)
 }
 
 /// Two networks or addresses of different families, or a single one.

@@ -37,6 +37,7 @@ mod persistent_volume_claim;
 pub mod pod;
 mod pod_disruption_budget;
 mod pod_template;
+mod printed;
 mod priority_class;
 mod replica_set;
 mod replication_controller;
@@ -201,6 +202,11 @@ pub trait Rules: Send + Sync {
 
     /// Whether a completed deletion answers with the object instead of a `Status`.
     fn returns_deleted(&self) -> bool {
+        false
+    }
+
+    /// Whether a deletion's preconditions are checked before the store does it, which says so in other words.
+    fn has_own_preconditions(&self) -> bool {
         false
     }
 

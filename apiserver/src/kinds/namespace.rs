@@ -1,6 +1,6 @@
 //! Namespace: lives until its content is gone and the `kubernetes` finalizer of its specification with it.
 
-use super::path::{Path, descend, invalid_each, list, shown};
+use super::path::{Path, descend, invalid_each, shown, text, texts};
 use super::{Context, Rules};
 use api::field::Errors;
 use api::{Value, document, names};
@@ -11,6 +11,9 @@ pub struct Namespace;
 impl Rules for Namespace {
     fn default(&self, namespace: &mut Value) {
         label_with_name(namespace);
+        if let Some(status) = namespace.get_mut("status").filter(|status| text(status, "phase").is_empty()) {
+            document::set(status, "phase", "Active");
+        }
     }
 
     fn prepare_for_create(&self, namespace: &mut Value, _: &Context) {
@@ -32,7 +35,7 @@ impl Rules for Namespace {
     }
 
     fn validate(&self, namespace: &Value, errors: &mut Errors) {
-        validate_finalizers(namespace, errors);
+        validate_finalizers(namespace, |_| FINALIZERS.to_string(), errors);
     }
 
     fn validate_status_update(&self, namespace: &Value, _: &Value, errors: &mut Errors) {
@@ -55,7 +58,9 @@ impl Rules for Namespace {
         &["status.phase"]
     }
 
+    /// There is no grace for namespaces, not even one of no seconds.
     fn mark_deleted(&self, namespace: &mut Value) {
+        document::metadata_mut(namespace).remove("deletionGracePeriodSeconds");
         document::set(namespace, "status.phase", "Terminating");
     }
 
@@ -65,6 +70,10 @@ impl Rules for Namespace {
     }
 
     fn returns_deleted(&self) -> bool {
+        true
+    }
+
+    fn has_own_preconditions(&self) -> bool {
         true
     }
 }
@@ -77,14 +86,18 @@ fn label_with_name(namespace: &mut Value) {
     }
 }
 
-fn validate_finalizers(namespace: &Value, errors: &mut Errors) {
-    const PATH: Path = Path::root("spec.finalizers");
+const FINALIZERS: Path = Path::root("spec.finalizers");
+
+/// Where a finalizer stands is told by `at`, from its place in the list.
+fn validate_finalizers(namespace: &Value, at: impl Fn(usize) -> String, errors: &mut Errors) {
     let spec = namespace.get("spec").unwrap_or(&Value::Null);
-    for finalizer in list(spec, "finalizers").iter().filter_map(Value::as_str) {
-        invalid_each(errors, &PATH, finalizer, names::qualified_name(finalizer));
+    for (i, finalizer) in texts(spec, "finalizers").enumerate() {
+        let path = at(i);
+        let path = Path::root(&path);
+        invalid_each(errors, &path, finalizer, names::qualified_name(finalizer));
         if !finalizer.contains('/') && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion") {
             const WHY: &str = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.invalid(PATH, finalizer, WHY);
+            errors.invalid(path, finalizer, WHY);
         }
     }
 }
@@ -99,7 +112,7 @@ pub fn prepare_for_finalize(namespace: &mut Value, old: &Value) {
 
 /// Checks an update of the `finalize` subresource.
 pub fn validate_finalize(namespace: &Value, errors: &mut Errors) {
-    validate_finalizers(namespace, errors);
+    validate_finalizers(namespace, |i| FINALIZERS.index(i).to_string(), errors);
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! Node.
 
-use super::ip::{is_single_or_dual, validate_cidr};
+use super::ip::{cidr_warning, is_single_or_dual, validate_cidr};
 use super::labels::validate_key;
-use super::path::{Path, child, entries, has, invalid_each, list, text, texts};
+use super::path::{Path, child, entries, has, invalid_each, list, shown, text, texts};
 use super::pod::validate_quantity;
+use super::printed::duplicate;
 use super::{Context, Rules};
 use api::field::Errors;
 use api::{Value, document, names};
 use ipnet::IpNet;
-use serde_json::json;
 
 pub struct Node;
 
@@ -20,12 +20,14 @@ impl Rules for Node {
         {
             document::set(node, "status.allocatable", capacity);
         }
-        // The list and its first element say the same.
+        // The list and its first element say the same; the old field counts where they do not.
         let one = document::get_str(node, "spec.podCIDR").to_owned();
-        match document::get_list(node, "spec.podCIDRs").first().cloned() {
-            Some(first) => document::set(node, "spec.podCIDR", first),
-            None if !one.is_empty() => document::set(node, "spec.podCIDRs", vec![one]),
-            None => {}
+        let first = document::get_list(node, "spec.podCIDRs").first().cloned();
+        match first {
+            Some(first) if one.is_empty() => document::set(node, "spec.podCIDR", first),
+            Some(first) if first == one.as_str() => {}
+            _ if one.is_empty() => {}
+            _ => document::set(node, "spec.podCIDRs", vec![one]),
         }
     }
 
@@ -44,9 +46,26 @@ impl Rules for Node {
         }
     }
 
+    fn prepare_for_status_update(&self, node: &mut Value, old: &Value, _: &Context) {
+        if document::get(old, "status.config").is_none() {
+            document::remove(node, "status.config");
+        }
+    }
+
+    /// An update is checked as if the node were new, and once more as an update.
+    fn check(&self, node: &Value, old: Option<&Value>, errors: &mut Errors) {
+        self.validate(node, errors);
+        if let Some(old) = old {
+            self.validate_status_update(node, old, errors);
+            self.validate_update(node, old, errors);
+        }
+    }
+
     fn validate(&self, node: &Value, errors: &mut Errors) {
         validate_taints(node, errors);
         validate_resources(node, errors);
+        validate_swap(node, errors);
+        validate_declared_features(node, errors);
         validate_pod_cidrs(node, errors);
     }
 
@@ -59,6 +78,7 @@ impl Rules for Node {
         if !provider(old).is_empty() && provider(node) != provider(old) {
             errors.forbidden("spec.providerID", "node updates may not change providerID except from \"\" to valid");
         }
+        validate_taints(node, errors);
         if document::get_str(node, "spec.externalID") != document::get_str(old, "spec.externalID") {
             errors.forbidden("spec.externalID", "may not be updated");
         }
@@ -66,10 +86,11 @@ impl Rules for Node {
 
     fn validate_status_update(&self, node: &Value, _: &Value, errors: &mut Errors) {
         validate_resources(node, errors);
+        validate_declared_features(node, errors);
         let addresses = document::get_list(node, "status.addresses");
         for (i, address) in addresses.iter().enumerate().filter(|(i, a)| addresses[..*i].contains(a)) {
-            let shown = json!({"Type": text(address, "type"), "Address": text(address, "address")});
-            errors.duplicate(Path::root("status.addresses").index(i), shown);
+            let shown = ["Type", "Address"].map(|key| (key, text(address, &key.to_lowercase()).into()));
+            duplicate(errors, Path::root("status.addresses").index(i), &shown, "");
         }
     }
 
@@ -81,6 +102,10 @@ impl Rules for Node {
         if !document::get_str(node, "spec.externalID").is_empty() {
             warnings.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned());
         }
+        let path = Path::root("spec.podCIDRs");
+        let spec = child(node, "spec").unwrap_or(&Value::Null);
+        let cidrs = texts(spec, "podCIDRs").enumerate();
+        warnings.extend(cidrs.filter_map(|(i, cidr)| cidr_warning(&path.index(i), cidr)));
         warnings
     }
 
@@ -113,10 +138,13 @@ fn validate_taints(node: &Value, errors: &mut Errors) {
         }
         let key = |taint| (text(taint, "key"), text(taint, "effect"));
         if taints[..i].iter().any(|other| key(other) == key(taint)) {
-            errors.duplicate(path, taint.clone());
-            if let Some(error) = errors.0.last_mut() {
-                error.detail = "taints must be unique by key and effect pair".to_owned();
-            }
+            let shown = [
+                ("Key", text(taint, "key").into()),
+                ("Value", text(taint, "value").into()),
+                ("Effect", text(taint, "effect").into()),
+                ("TimeAdded", shown(child(taint, "timeAdded"))),
+            ];
+            duplicate(errors, path, &shown, "taints must be unique by key and effect pair");
         }
     }
 }
@@ -130,6 +158,47 @@ fn validate_resources(node: &Value, errors: &mut Errors) {
             validate_quantity(resource, quantity, &path.at(resource), errors);
         }
     }
+}
+
+/// The place that the error names is upstream's.
+fn validate_swap(node: &Value, errors: &mut Errors) {
+    if let Some(capacity) = document::get_i64(node, "status.nodeInfo.swap.capacity").filter(|capacity| *capacity <= 0) {
+        errors.invalid("metadata.nodeSwapStatus.capacity", capacity, "must be greater than zero");
+    }
+}
+
+fn validate_declared_features(node: &Value, errors: &mut Errors) {
+    const PATH: Path = Path::root("status.declaredFeatures");
+    let status = child(node, "status").unwrap_or(&Value::Null);
+    let features: Vec<&str> = texts(status, "declaredFeatures").collect();
+    for (i, feature) in features.iter().enumerate() {
+        if let Err(why) = validate_feature(feature) {
+            errors.invalid(PATH.index(i), *feature, format!("invalid feature name {feature:?}: {why}"));
+        }
+        match features.get(i + 1) {
+            Some(next) if next == feature => errors.duplicate(PATH.index(i + 1), *next),
+            Some(next) if next < feature => {
+                errors.invalid(PATH.index(i + 1), *next, "list must be sorted alphabetically");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `MyFeature` or `MyFeature/mySubFeature`
+fn validate_feature(name: &str) -> Result<(), &'static str> {
+    if name.len() > 253 {
+        return Err("must be no more than 253 characters");
+    }
+    let is_word = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_alphabetic()) && word.bytes().all(|b| b.is_ascii_alphanumeric())
+    };
+    if name.starts_with(|c: char| c.is_ascii_uppercase()) && name.split('/').all(is_word) {
+        return Ok(());
+    }
+    Err(
+        "must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes",
+    )
 }
 
 fn validate_pod_cidrs(node: &Value, errors: &mut Errors) {
@@ -154,6 +223,7 @@ pub fn invalid_node_name(errors: &mut Errors, path: &Path, name: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn allocatable_is_the_capacity_by_default() {

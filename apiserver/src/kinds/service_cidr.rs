@@ -1,10 +1,12 @@
 //! ServiceCIDR and IPAddress: the ranges of service addresses, and which addresses are taken.
 
-use super::Rules;
+use super::equality::same;
 use super::ip::is_single_or_dual;
-use super::path::{Path, child, immutable, invalid_each, list, shown, text, texts};
+use super::path::{Path, child, descend, invalid_each, list, shown, text, texts};
+use super::printed::printed;
+use super::{Context, Rules};
 use api::field::Errors;
-use api::{Value, names};
+use api::{Value, document, names};
 use ipnet::IpNet;
 
 pub struct ServiceCidr;
@@ -13,12 +15,28 @@ pub struct IpAddress;
 const CIDRS: Path = Path::root("spec.cidrs");
 
 impl Rules for ServiceCidr {
+    /// What stays is not looked at again.
+    fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+        match old {
+            Some(old) => self.validate_update(object, old, errors),
+            None => self.validate(object, errors),
+        }
+    }
+
+    /// The status is all that its subresource changes.
+    fn prepare_for_status_update(&self, object: &mut Value, old: &Value, _: &Context) {
+        keep_metadata(object, old);
+    }
+
     fn validate(&self, object: &Value, errors: &mut Errors) {
         let spec = child(object, "spec").unwrap_or(&Value::Null);
         let cidrs = list(spec, "cidrs");
         match cidrs.len() {
             0 => return errors.required(CIDRS, "at least one CIDR required"),
-            3.. => return errors.invalid(CIDRS, spec.clone(), "may only hold up to 2 values"),
+            3.. => {
+                let shown = printed(&[("CIDRs", cidrs.to_vec().into())]);
+                return errors.invalid_printed(CIDRS, shown, "may only hold up to 2 values");
+            }
             _ => {}
         }
         for (i, cidr) in texts(spec, "cidrs").enumerate() {
@@ -43,10 +61,31 @@ impl Rules for ServiceCidr {
         for (i, (new, _)) in new.iter().zip(old).enumerate().filter(|(_, (new, old))| new != old) {
             errors.invalid(CIDRS.index(i), new.clone(), IMMUTABLE);
         }
+        if new.len() > old.len() {
+            self.validate(object, errors);
+        }
+    }
+}
+
+/// Puts back the metadata that a write of the status may not change.
+fn keep_metadata(object: &mut Value, old: &Value) {
+    for key in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        let path = format!("metadata.{key}");
+        match document::get(old, &path) {
+            Some(value) => document::set(object, &path, value.clone()),
+            None => drop(document::remove(object, &path)),
+        }
     }
 }
 
 impl Rules for IpAddress {
+    fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+        self.validate(object, errors);
+        if let Some(old) = old {
+            self.validate_update(object, old, errors);
+        }
+    }
+
     fn validate(&self, object: &Value, errors: &mut Errors) {
         const PATH: Path = Path::root("spec.parentRef");
         let spec = child(object, "spec").unwrap_or(&Value::Null);
@@ -64,8 +103,15 @@ impl Rules for IpAddress {
     }
 
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut Errors) {
-        let spec = |object| child(object, "spec").unwrap_or(&Value::Null);
-        immutable(errors, spec(object), spec(old), &Path::root("spec"), "parentRef");
+        let parent = |object| descend(object, &["spec", "parentRef"]);
+        if same(parent(object), parent(old)) {
+            return;
+        }
+        const WHY: &str = "field is immutable";
+        let Some(parent) = parent(object) else { return errors.invalid("spec.parentRef", Value::Null, WHY) };
+        let shown =
+            ["Group", "Resource", "Namespace", "Name"].map(|key| (key, text(parent, &key.to_lowercase()).into()));
+        errors.invalid_printed("spec.parentRef", printed(&shown), WHY);
     }
 
     fn validate_name(&self, name: &str, _: bool) -> Vec<String> {
@@ -83,14 +129,14 @@ mod tests {
         let object = |cidrs: &[&str]| json!({"spec": {"cidrs": cidrs}});
         let update = |new: &[&str], old: &[&str]| {
             let mut errors = Errors::new();
-            ServiceCidr.validate(&object(new), &mut errors);
-            ServiceCidr.validate_update(&object(new), &object(old), &mut errors);
+            ServiceCidr.check(&object(new), Some(&object(old)), &mut errors);
             errors.0.first().map_or_else(String::new, ToString::to_string)
         };
         assert_eq!(update(&["10.0.0.0/24", "2001:db8::/64"], &["10.0.0.0/24"]), "");
         let changed = "spec.cidrs[0]: Invalid value: \"10.1.0.0/24\": field is immutable";
         assert_eq!(update(&["10.1.0.0/24"], &["10.0.0.0/24"]), changed);
         assert!(update(&["10.0.0.0/24", "10.1.0.0/24"], &["10.0.0.0/24"]).contains("no more than one IP"));
+        assert!(update(&[], &["10.0.0.0/24"]).ends_with("field is immutable"));
         assert_eq!(IpAddress.validate_name("010.0.0.1", false), ["must not have leading 0s"]);
     }
 }

@@ -58,21 +58,21 @@ impl ApiServer {
         admission::validate(call, Some(&object), None)?;
         let name = document::name(&object);
         let key = resource.key(call.namespace, name);
+        if let Some(taken) = self.store.get(&key).map_err(|e| self.store_error(e))? {
+            return Err(self.taken(call, &object, Some(&taken)));
+        }
         if call.dry_run {
-            return match self.store.get(&key).map_err(|e| self.store_error(e))? {
-                Some(taken) => Err(self.taken(call, &object, Some(&taken))),
-                None => Ok(Object::Built(object)),
-            };
+            return Ok(Object::Built(object));
         }
         if document::resource_version(&object).parse().is_ok_and(|version: u64| version > 0) {
             return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         document::metadata_mut(&mut object).remove("resourceVersion");
-        match self.commit(call, &key, Expect::Absent, Some(&object)).await? {
-            Ok(committed) => {
-                reservation.keep();
-                Ok(Object::Stored(committed.entry))
-            }
+        reservation.claim(&object).await?;
+        let outcome = self.commit(call, &key, Expect::Absent, Some(&object)).await;
+        reservation.settle(matches!(outcome, Ok(Ok(_)))).await;
+        match outcome? {
+            Ok(committed) => Ok(Object::Stored(committed.entry)),
             Err(taken) => Err(self.taken(call, &object, taken.as_deref())),
         }
     }

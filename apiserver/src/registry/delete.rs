@@ -83,7 +83,7 @@ impl ApiServer {
             }),
             Step::Remove(mut last) => Ok(match self.commit(call, key, expect, None).await? {
                 Ok(committed) => {
-                    reserve::release(call, &old);
+                    reserve::release(call, &old).await;
                     document::set(&mut last, "metadata.resourceVersion", committed.revision.to_string());
                     Ok(Deleted { object: Object::Built(last), gone: true })
                 }
@@ -122,10 +122,14 @@ fn check_preconditions(call: &Call<'_>, options: &DeleteOptions, old: &Value) ->
     ];
     for (wanted, actual, what, why) in checks {
         if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != actual) {
+            let kind = call.resource.kind;
+            if call.resource.rules.has_own_preconditions() {
+                let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {actual}");
+                return Err(ApiError::conflict(kind, call.name, why));
+            }
             let why = format!(
                 "the {what} in the precondition ({wanted}) does not match the {what} in record ({actual}). The object might have been {why}"
             );
-            let kind = call.resource.kind;
             return Err(ApiError::conflict_in(kind.group, kind.kind, call.name, why));
         }
     }

@@ -114,6 +114,9 @@ impl<'a> Call<'a> {
 
     /// The entry that the call names, or 404.
     pub fn entry(&self) -> Result<Arc<Entry>, ApiError> {
+        if self.name.is_empty() {
+            return Err(ApiError::bad_request("Name parameter required."));
+        }
         let found = self.server.store.get(&self.key()).map_err(|error| self.server.store_error(error))?;
         found.ok_or_else(|| ApiError::not_found(self.resource.kind, self.name))
     }

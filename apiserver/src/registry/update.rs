@@ -106,15 +106,15 @@ impl ApiServer {
             return Ok(Ok(Object::Built(object)));
         }
         let written = if remove { None } else { Some(&object) };
-        match self.commit(call, key, Expect::Revision(entry.revision), written).await? {
-            Ok(committed) => {
-                reservation.keep();
-                if remove {
-                    reserve::release(call, &object);
-                    return Ok(Ok(Object::Built(object)));
-                }
-                Ok(Ok(Object::Stored(committed.entry)))
+        reservation.claim(&object).await?;
+        let outcome = self.commit(call, key, Expect::Revision(entry.revision), written).await;
+        reservation.settle(matches!(outcome, Ok(Ok(_)))).await;
+        match outcome? {
+            Ok(_) if remove => {
+                reserve::release(call, &object).await;
+                Ok(Ok(Object::Built(object)))
             }
+            Ok(committed) => Ok(Ok(Object::Stored(committed.entry))),
             Err(current) => Ok(Err(current)),
         }
     }

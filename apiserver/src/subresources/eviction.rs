@@ -11,6 +11,7 @@ use crate::response::{self, Body};
 use crate::server::ApiServer;
 use crate::verbs;
 use api::document;
+use api::field::Errors;
 use api::selector::Selector;
 use api::status::ApiError;
 use api::{Map, Value};
@@ -34,11 +35,15 @@ pub async fn create(
     let mut call = verbs::call(server, resource, incoming, "CreateOptions")?;
     let eviction = decode::subresource(&call, incoming, "policy", "v1", "Eviction", validation)?;
     let name = document::name(&eviction);
-    if !name.is_empty() && name != call.name {
-        return Err(ApiError::bad_request(format!(
-            "name in URL does not match name in Eviction object: {} != {name}",
-            call.name
-        )));
+    if name != call.name {
+        return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
+    }
+    const IGNORE_ERRORS: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
+    if eviction.get("deleteOptions").is_some_and(|options| document::get_bool(options, IGNORE_ERRORS)) {
+        let mut errors = Errors::new();
+        const WHY: &str = "can not be set for pod eviction, try after removing the option";
+        errors.invalid(format!("deleteOptions.{IGNORE_ERRORS}"), true, WHY);
+        return Err(ApiError::invalid("policy", "Eviction", call.name, &errors));
     }
     let options = match eviction.get("deleteOptions") {
         Some(options) => DeleteOptions::from_body(options)?,
@@ -157,9 +162,34 @@ fn disrupted(budget: &Value, pod: &str, now: Timestamp) -> Result<Value, ApiErro
     }
     let mut budget = budget.clone();
     document::set(&mut budget, "status.disruptionsAllowed", allowed - 1);
+    if allowed == 1 {
+        tell_that_none_is_left(&mut budget, now);
+    }
     let status = document::child(document::as_map(&mut budget), "status");
     document::child(status, "disruptedPods").insert(pod.to_owned(), api::time::format(now).into());
     Ok(budget)
+}
+
+/// Sets the budget's condition as its controller would.
+fn tell_that_none_is_left(budget: &mut Value, now: Timestamp) {
+    const TYPE: &str = "DisruptionAllowed";
+    let mut conditions = document::get_list(budget, "status.conditions").to_vec();
+    let before = conditions.iter().find(|condition| document::get_str(condition, "type") == TYPE);
+    let unchanged = before.filter(|condition| document::get_str(condition, "status") == "False");
+    let since = unchanged.map_or_else(
+        || api::time::format(now),
+        |condition| document::get_str(condition, "lastTransitionTime").to_owned(),
+    );
+    let observed = document::get_i64(budget, "status.observedGeneration").unwrap_or(0);
+    let none = json!({
+        "type": TYPE, "status": "False", "reason": "InsufficientPods", "message": "",
+        "observedGeneration": observed, "lastTransitionTime": since,
+    });
+    match conditions.iter_mut().find(|condition| document::get_str(condition, "type") == TYPE) {
+        Some(condition) => *condition = none,
+        None => conditions.push(none),
+    }
+    document::set(budget, "status.conditions", conditions);
 }
 
 /// Why a budget allows no disruption.
@@ -195,10 +225,16 @@ async fn mark_disrupted(call: &Call<'_>, options: &DeleteOptions) -> Result<Valu
             "message": "Eviction API: evicting", "lastTransitionTime": api::time::format(call.now),
         }));
         document::set(&mut pod, "status.conditions", conditions);
-        for (path, wanted) in [("metadata.uid", &options.uid), ("metadata.resourceVersion", &options.resource_version)]
-        {
-            if let Some(wanted) = wanted.as_deref().filter(|wanted| !wanted.is_empty()) {
-                document::set(&mut pod, path, wanted);
+        let checks = [
+            (&options.uid, document::uid(old), "UID", "deleted and then recreated"),
+            (&options.resource_version, document::resource_version(old), "ResourceVersion", "modified"),
+        ];
+        for (wanted, actual, what, why) in checks {
+            if let Some(wanted) = wanted.as_deref().filter(|wanted| !wanted.is_empty() && *wanted != actual) {
+                let why = format!(
+                    "the {what} in the precondition ({wanted}) does not match the {what} in record ({actual}). The object might have been {why}"
+                );
+                return Err(ApiError::conflict_in("", "Pod", call.name, why));
             }
         }
         Ok(pod)

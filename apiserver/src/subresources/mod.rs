@@ -8,7 +8,7 @@ mod token;
 
 use crate::authz::review;
 use crate::params::field_validation;
-use crate::registry::{Object, Part};
+use crate::registry::{Object, Part, meta};
 use crate::request::{Incoming, wanted};
 use crate::resources::Resource;
 use crate::response::Body;
@@ -69,7 +69,8 @@ pub async fn review(
     }
     let validation = field_validation(&incoming.query, "CreateOptions")?;
     let call = verbs::call(server, resource, incoming, "CreateOptions")?;
-    let body = decode::object(&call, incoming, validation)?;
+    let mut body = decode::object(&call, incoming, validation)?;
+    meta::match_namespace(&mut body, resource, call.namespace)?;
     let answer = match resource.kind.kind {
         "TokenReview" => token_review(server, &body, incoming).await?,
         kind => review::review(kind, &body, call.namespace, call.user, &server.authorizer, call.now)?,
@@ -82,7 +83,7 @@ async fn token_review(server: &ApiServer, body: &api::Value, incoming: &Incoming
     let outcome = server.authenticators.authenticate_token(token, &audiences, incoming.now).await;
     let outcome = match outcome {
         Ok(identity) => Ok(Some(((*identity.user).clone(), identity.audiences))),
-        Err(why) => Err(why.to_string()),
+        Err(why) => Err(review::token_error(&why.to_string())),
     };
     Ok(review::token_review(body, outcome))
 }

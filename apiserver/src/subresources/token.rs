@@ -18,9 +18,15 @@ use http::Response;
 use jiff::SignedDuration;
 use pki::service_account::{Claims, DEFAULT_ISSUER, ObjectRef, TokenRequest};
 
+const GROUP: &str = "authentication.k8s.io";
 const DEFAULT_SECONDS: i64 = 3600;
 const MIN_SECONDS: i64 = 600;
 const MAX_SECONDS: i64 = 1 << 32;
+
+/// Upstream's kubelets ask for tokens of this age; those of pods are made to live longer, so that old clients, which do not
+/// read a token again, only draw warnings.
+const EXTENDED_FROM_SECONDS: i64 = 3607;
+const EXTENDED_TO_SECONDS: i64 = 365 * 24 * 60 * 60;
 
 pub async fn create(
     server: &ApiServer,
@@ -30,28 +36,32 @@ pub async fn create(
     let output = wanted(incoming)?;
     let validation = field_validation(&incoming.query, "CreateOptions")?;
     let call = verbs::call(server, resource, incoming, "CreateOptions")?;
-    let mut request = decode::subresource(&call, incoming, "authentication.k8s.io", "v1", "TokenRequest", validation)?;
+    let mut request = decode::subresource(&call, incoming, GROUP, "v1", "TokenRequest", validation)?;
+    check_names(&call, &request)?;
     let account = server.read(&call)?.into_value(resource)?;
+    check_uid(&call, &request, &account)?;
     let seconds = document::get_i64(&request, "spec.expirationSeconds").unwrap_or(DEFAULT_SECONDS);
-    validate(&request, seconds)?;
+    validate(seconds)?;
     let mut audiences: Vec<String> =
         document::get_list(&request, "spec.audiences").iter().filter_map(Value::as_str).map(str::to_owned).collect();
     if audiences.is_empty() {
         audiences = vec![DEFAULT_ISSUER.to_owned()];
     }
-    let bound = bound_object(&call, &request, document::name(&account))?;
-    let reference = |kind: &str| bound.as_ref().filter(|(k, _)| k == kind).map(|(_, reference)| reference.clone());
+    let bound = bound_object(&call, &request)?;
+    let is_extended = bound.pod.is_some()
+        && seconds == EXTENDED_FROM_SECONDS
+        && audiences.iter().all(|audience| server.authenticators.api_audiences.contains(audience));
     let claims = Claims::new(
         TokenRequest {
             issuer: DEFAULT_ISSUER,
             namespace: call.namespace,
-            service_account: ObjectRef { name: call.name.to_owned(), uid: document::uid(&account).to_owned() },
-            pod: reference("Pod"),
-            secret: reference("Secret"),
-            node: reference("Node"),
+            service_account: reference_to(&account),
+            pod: bound.pod,
+            secret: bound.secret,
+            node: bound.node,
             audiences: audiences.clone(),
-            expiration_seconds: seconds,
-            warn_after_seconds: None,
+            expiration_seconds: if is_extended { EXTENDED_TO_SECONDS } else { seconds },
+            warn_after_seconds: is_extended.then_some(seconds),
         },
         call.now,
     );
@@ -59,15 +69,43 @@ pub async fn create(
     let expires = call.now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(call.now);
     document::set(&mut request, "metadata.name", call.name);
     document::set(&mut request, "metadata.namespace", call.namespace);
+    document::set(&mut request, "metadata.uid", document::uid(&account));
     document::set(&mut request, "metadata.creationTimestamp", api::time::format(call.now));
     document::set(&mut request, "spec.audiences", audiences);
+    // Go writes this one even when there is none.
+    if document::get(&request, "spec.boundObjectRef").is_none() {
+        document::set(&mut request, "spec.boundObjectRef", Value::Null);
+    }
     document::set(&mut request, "spec.expirationSeconds", seconds);
     document::set(&mut request, "status.token", token);
     document::set(&mut request, "status.expirationTimestamp", api::time::format(expires));
     Ok(verbs::reply(201, &call, Object::Built(request), output))
 }
 
-fn validate(request: &Value, seconds: i64) -> Result<(), ApiError> {
+/// Name and namespace, where the request has them, must be the account's.
+fn check_names(call: &Call<'_>, request: &Value) -> Result<(), ApiError> {
+    for (key, what, own) in [("name", "name", call.name), ("namespace", "namespace", call.namespace)] {
+        let path = format!("metadata.{key}");
+        let given = document::get_str(request, &path).to_owned();
+        if !given.is_empty() && given != own {
+            let mut errors = Errors::new();
+            errors.invalid(path, given, format!("must match the service account {what} if specified"));
+            return Err(ApiError::invalid(GROUP, "TokenRequest", call.name, &errors));
+        }
+    }
+    Ok(())
+}
+
+fn check_uid(call: &Call<'_>, request: &Value, account: &Value) -> Result<(), ApiError> {
+    let (wanted, uid) = (document::uid(request), document::uid(account));
+    if wanted.is_empty() || wanted == uid {
+        return Ok(());
+    }
+    let why = format!("the UID in the token request ({wanted}) does not match the UID of the service account ({uid})");
+    Err(ApiError::conflict_in(GROUP, "TokenRequest", call.name, why))
+}
+
+fn validate(seconds: i64) -> Result<(), ApiError> {
     let mut errors = Errors::new();
     const FIELD: &str = "spec.expirationSeconds";
     if seconds < MIN_SECONDS {
@@ -76,53 +114,76 @@ fn validate(request: &Value, seconds: i64) -> Result<(), ApiError> {
     if seconds > MAX_SECONDS {
         errors.invalid(FIELD, seconds, "may not specify a duration larger than 2^32 seconds");
     }
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(ApiError::invalid("authentication.k8s.io", "TokenRequest", document::name(request), &errors))
-    }
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(GROUP, "TokenRequest", "", &errors)) }
 }
 
-/// The pod, secret or node that the token lives and dies with.
-fn bound_object(call: &Call<'_>, request: &Value, account: &str) -> Result<Option<(String, ObjectRef)>, ApiError> {
+/// What a token lives and dies with; a pod's node is only named.
+#[derive(Default)]
+struct Bound {
+    pod: Option<ObjectRef>,
+    secret: Option<ObjectRef>,
+    node: Option<ObjectRef>,
+}
+
+fn reference_to(object: &Value) -> ObjectRef {
+    ObjectRef { name: document::name(object).to_owned(), uid: document::uid(object).to_owned() }
+}
+
+fn bound_object(call: &Call<'_>, request: &Value) -> Result<Bound, ApiError> {
     let Some(reference) = document::get(request, "spec.boundObjectRef").filter(|r| r.is_object()) else {
-        return Ok(None);
+        return Ok(Bound::default());
     };
-    let (kind, name) = (document::get_str(reference, "kind"), document::get_str(reference, "name"));
-    let (plural, namespace) = match (kind, document::get_str(reference, "apiVersion")) {
-        ("Pod", "v1") => ("pods", call.namespace),
-        ("Secret", "v1") => ("secrets", call.namespace),
-        ("Node", "v1") => ("nodes", ""),
-        (kind, version) => {
-            return Err(ApiError::bad_request(format!(
-                "cannot bind token for serviceaccount {} to object of type {version}, Kind={kind}",
-                api::field::quote(account)
-            )));
+    let text = |key: &str| document::get_str(reference, key);
+    let (kind, name, api_version) = (text("kind"), text("name"), text("apiVersion"));
+    let is_core = !api_version.contains('/');
+    let (plural, namespace) = match kind {
+        "Pod" if is_core => ("pods", call.namespace),
+        "Secret" if is_core => ("secrets", call.namespace),
+        "Node" if is_core => ("nodes", ""),
+        _ => {
+            let group_version = if is_core { format!("/{api_version}") } else { api_version.to_owned() };
+            let why = format!("cannot bind token to object of type {group_version}, Kind={kind}");
+            return Err(ApiError::bad_request(why));
         }
     };
-    let bound_call = Call {
-        resource: resources::builtin("", plural),
-        subresource: "",
-        namespace,
-        name,
-        warnings: Default::default(),
-        ..*call
-    };
-    let object = call.server.read(&bound_call)?.into_value(bound_call.resource)?;
-    if kind == "Pod" && document::get_str(&object, "spec.serviceAccountName") != account {
+    let object = read(call, plural, namespace, name)?;
+    if kind == "Pod" && document::get_str(&object, "spec.serviceAccountName") != call.name {
         let why = format!(
             "cannot bind token for serviceaccount {} to pod running with different serviceaccount name.",
-            api::field::quote(account)
+            api::field::quote(call.name)
         );
         return Err(ApiError::bad_request(why));
     }
-    let uid = document::uid(&object);
-    let wanted = document::get_str(reference, "uid");
-    if !wanted.is_empty() && wanted != uid {
+    let wanted = text("uid");
+    if !wanted.is_empty() && wanted != document::uid(&object) {
         let why = format!(
             "the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated"
         );
-        return Err(ApiError::conflict(bound_call.resource.kind, name, why));
+        return Err(ApiError::conflict_in("", kind, name, why));
     }
-    Ok(Some((kind.to_owned(), ObjectRef { name: name.to_owned(), uid: uid.to_owned() })))
+    let itself = Some(reference_to(&object));
+    Ok(match kind {
+        "Pod" => Bound { pod: itself, node: node_of(call, &object)?, ..Bound::default() },
+        "Secret" => Bound { secret: itself, ..Bound::default() },
+        _ => Bound { node: itself, ..Bound::default() },
+    })
+}
+
+/// The node that a pod runs on; without a uid when it is gone.
+fn node_of(call: &Call<'_>, pod: &Value) -> Result<Option<ObjectRef>, ApiError> {
+    let name = document::get_str(pod, "spec.nodeName");
+    if name.is_empty() {
+        return Ok(None);
+    }
+    match read(call, "nodes", "", name) {
+        Ok(node) => Ok(Some(reference_to(&node))),
+        Err(failure) if failure.code == 404 => Ok(Some(ObjectRef { name: name.to_owned(), uid: String::new() })),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn read(call: &Call<'_>, plural: &'static str, namespace: &str, name: &str) -> Result<Value, ApiError> {
+    let resource = resources::builtin("", plural);
+    let call = Call { resource, subresource: "", namespace, name, warnings: Default::default(), ..*call };
+    call.server.read(&call)?.into_value(resource)
 }

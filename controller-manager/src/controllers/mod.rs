@@ -21,6 +21,7 @@ mod pod_gc;
 mod replica_set;
 mod root_ca;
 mod service_account;
+mod service_cidr;
 mod service_pods;
 mod taint_eviction;
 mod ttl_after_finished;
@@ -51,6 +52,7 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller::new("pod-garbage-collector-controller", pod_gc::watch, pod_gc::reconcile),
     Controller::new("namespace-controller", namespace::watch, namespace::reconcile),
     Controller::new("serviceaccount-controller", service_account::watch, service_account::reconcile),
+    Controller::new("service-cidr-controller", service_cidr::watch, service_cidr::reconcile),
     Controller::new("root-ca-certificate-publisher-controller", root_ca::watch, root_ca::reconcile),
     Controller {
         needs_metadata: true,

@@ -41,9 +41,9 @@ pub struct ApiserverFlags {
     /// Address that the service `kubernetes` leads to
     #[arg(long, value_name = "IP")]
     advertise_address: Option<IpAddr>,
-    /// Addresses of Services
-    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12")]
-    service_cluster_ip_range: IpNet,
+    /// Addresses of Services; for dual stack two ranges with a comma between them, the default family first
+    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12", value_delimiter = ',')]
+    service_cluster_ip_range: Vec<IpNet>,
     /// Ports for Services of type NodePort
     #[arg(long, value_name = "FROM-TO", default_value = "30000-32767", value_parser = port_range)]
     service_node_port_range: (u16, u16),
@@ -83,7 +83,7 @@ impl ApiserverFlags {
             .listen(self.bind_address, self.secure_port)
             .tls_sans(self.tls_sans.clone());
         builder.options = ::apiserver::Options {
-            service_cluster_ip_range: self.service_cluster_ip_range,
+            service_cluster_ip_ranges: self.service_cluster_ip_range.clone(),
             service_node_port_range: self.service_node_port_range,
             advertise_address: self.advertise_address,
             token_auth_file: self.token_auth_file.clone(),
@@ -97,7 +97,7 @@ impl ApiserverFlags {
 /// Runs the whole control plane until it is told to stop.
 pub async fn server(flags: ServerFlags) -> anyhow::Result<()> {
     let mut builder = flags.api.builder().hollow_nodes(flags.hollow_nodes);
-    builder.controllers = flags.controllers.options(flags.api.service_cluster_ip_range);
+    builder.controllers = flags.controllers.options(flags.api.service_cluster_ip_range.clone());
     let cluster = builder.start().await?;
     let kubeconfig = write_kubeconfig(&cluster, &flags.api.data_dir, "admin.kubeconfig", Identity::Admin)?;
     tell(format_args!("Coracle is ready at {} (Kubernetes v1.36).", cluster.url()));

@@ -34,8 +34,8 @@ pub struct ControllerManagerFlags {
     #[command(flatten)]
     controllers: ControllerFlags,
     /// Addresses of Services
-    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12")]
-    service_cluster_ip_range: IpNet,
+    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12", value_delimiter = ',')]
+    service_cluster_ip_range: Vec<IpNet>,
     /// CA that pods are given to verify the API server; by default the kubeconfig's
     #[arg(long, value_name = "FILE")]
     root_ca_file: Option<PathBuf>,
@@ -56,10 +56,10 @@ pub struct ControllerFlags {
 }
 
 impl ControllerFlags {
-    pub fn options(&self, service_cluster_ip_range: IpNet) -> controller_manager::Options {
+    pub fn options(&self, service_cluster_ip_range: Vec<IpNet>) -> controller_manager::Options {
         controller_manager::Options {
             cluster_cidr: vec![self.cluster_cidr],
-            service_cluster_ip_range: vec![service_cluster_ip_range],
+            service_cluster_ip_range,
             node_monitor_grace_period: self.node_monitor_grace_period,
             node_eviction_rate: self.node_eviction_rate,
             ..controller_manager::Options::default()
@@ -100,7 +100,8 @@ pub async fn controller_manager(flags: ControllerManagerFlags) -> anyhow::Result
         Some(file) => std::fs::read_to_string(file).with_context(|| file.display().to_string())?,
         None => ca,
     };
-    let options = controller_manager::Options { root_ca, ..flags.controllers.options(flags.service_cluster_ip_range) };
+    let options =
+        controller_manager::Options { root_ca, ..flags.controllers.options(flags.service_cluster_ip_range.clone()) };
     lead("kube-controller-manager", flags.leader_elect, client, move |client, stop| {
         controller_manager::run(client, options.clone(), stop)
     })

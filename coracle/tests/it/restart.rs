@@ -62,6 +62,28 @@ fn addresses_and_ports_stay_taken() {
 }
 
 #[test]
+fn the_kubernetes_service_follows_the_servers_address() {
+    crate::run(async {
+        let dir = tempfile::tempdir().unwrap();
+        for (address, family) in [("192.0.2.7", "IPv4"), ("192.0.2.8", "IPv4"), ("2001:db8::8", "IPv6")] {
+            let mut builder = bare().data_dir(dir.path().join("data")).store(StoreKind::Embedded);
+            builder.options.advertise_address = Some(address.parse().unwrap());
+            let cluster = builder.start().await.expect("a cluster");
+            let client = crate::client::Client::new(cluster.client().unwrap());
+            let endpoints = client.get("/api/v1/namespaces/default/endpoints/kubernetes").await.ok();
+            assert_eq!(endpoints["subsets"][0]["addresses"], json!([{ "ip": address }]));
+            let slice = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
+            let slice = client.get(slice).await.ok();
+            assert_eq!(
+                (&slice["addressType"], &slice["endpoints"][0]["addresses"]),
+                (&json!(family), &json!([address]))
+            );
+            cluster.stop().await;
+        }
+    });
+}
+
+#[test]
 fn certificates_and_tokens_are_kept_and_files_are_private() {
     crate::run(async {
         let dir = tempfile::tempdir().unwrap();

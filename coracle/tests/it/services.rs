@@ -167,3 +167,127 @@ fn the_kubernetes_service_leads_to_the_server() {
         space.client.post(&space.core("services"), &taken).await.is(422);
     });
 }
+
+const ADDRESSES: &str = "/apis/networking.k8s.io/v1/ipaddresses";
+const CIDRS: &str = "/apis/networking.k8s.io/v1/servicecidrs";
+
+#[test]
+fn each_address_is_an_object() {
+    crate::run(async {
+        let space = Space::bare("services-addresses").await;
+        let all = space.core("services");
+        let web = space.create(&all, service("web", json!({}))).await;
+        let address = format!("{ADDRESSES}/{}", ip(&web));
+        let object = space.client.get(&address).await.ok();
+        let labels = json!({ "ipaddress.kubernetes.io/ip-family": "IPv4", "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io" });
+        assert_eq!(object["metadata"]["labels"], labels);
+        let parent = json!({ "resource": "services", "namespace": "services-addresses", "name": "web" });
+        assert_eq!(object["spec"]["parentRef"], parent);
+        let outer = service("web", json!({ "type": "ExternalName", "externalName": "example.com" }));
+        space.client.put(&format!("{all}/web"), &outer).await.ok();
+        space.client.get(&address).await.is(404);
+        let back = service("web", json!({ "clusterIP": ip(&web) }));
+        space.client.put(&format!("{all}/web"), &back).await.ok();
+        space.client.get(&address).await.ok();
+        space.client.delete(&format!("{all}/web")).await.ok();
+        space.client.get(&address).await.is(404);
+        space.client.post(&format!("{all}?dryRun=All"), &back).await.is(201);
+        space.client.get(&address).await.is(404);
+    });
+}
+
+#[test]
+fn a_failed_write_leaves_no_address() {
+    crate::run(async {
+        let space = Space::bare("services-failed").await;
+        let all = space.core("services");
+        space.create(&all, service("web", json!({}))).await;
+        let again = service("web", json!({ "clusterIP": "10.96.8.1" }));
+        space.client.post(&all, &again).await.is(409);
+        let wrong = service("b", json!({ "clusterIP": "10.96.8.1", "sessionAffinity": "Often" }));
+        space.client.post(&all, &wrong).await.is(422);
+        space.client.get(&format!("{ADDRESSES}/10.96.8.1")).await.is(404);
+        space.create(&all, service("b", json!({ "clusterIP": "10.96.8.1" }))).await;
+    });
+}
+
+#[test]
+fn an_address_that_somebody_holds_is_taken() {
+    crate::run(async {
+        let space = Space::bare("services-held").await;
+        let parent = json!({ "group": "example.com", "resource": "gateways", "name": "a" });
+        let held = json!({ "metadata": { "name": "10.96.8.2" }, "spec": { "parentRef": parent } });
+        space.create(ADDRESSES, held).await;
+        let wish = service("web", json!({ "clusterIP": "10.96.8.2" }));
+        let taken = "failed to allocate IP 10.96.8.2: provided IP is already allocated";
+        space.client.post(&space.core("services"), &wish).await.fails_with(422, taken);
+        space.client.delete(&format!("{ADDRESSES}/10.96.8.2")).await.ok();
+        space.create(&space.core("services"), wish).await;
+    });
+}
+
+#[test]
+fn a_lost_address_is_written_again() {
+    crate::run(async {
+        let space = Space::bare("services-lost").await;
+        let web = space.create(&space.core("services"), service("web", json!({}))).await;
+        let address = format!("{ADDRESSES}/{}", ip(&web));
+        let first = space.client.get(&address).await.ok();
+        space.client.delete(&address).await.ok();
+        let second = space.client.until_code(&address, 200).await.ok();
+        assert_eq!(second["spec"], first["spec"]);
+        let events = format!("{}?fieldSelector=reason%3DClusterIPNotAllocated", space.core("events"));
+        let event = &space.client.get(&events).await.ok()["items"][0];
+        assert_eq!(event["involvedObject"]["name"], "web");
+        let note = format!("Cluster IP [IPv4]: {} is not allocated; repairing", ip(&web));
+        assert_eq!(event["message"], note);
+    });
+}
+
+#[test]
+fn another_range_gives_addresses_too() {
+    crate::run(async {
+        let cluster = bare().start().await.unwrap();
+        let space = Space::new(&cluster, "services-ranges").await;
+        let all = space.core("services");
+        let wish = |name: &str| service(name, json!({ "clusterIP": "10.199.0.5" }));
+        space.client.post(&all, &wish("a")).await.fails_with(422, "does not match the current range");
+        let extra = json!({ "metadata": { "name": "extra" }, "spec": { "cidrs": ["10.199.0.0/28"] } });
+        space.create(CIDRS, extra).await;
+        space.create(&all, wish("a")).await;
+        let not_ready = json!({ "status": { "conditions": [{
+            "type": "Ready", "status": "False", "reason": "Terminating", "message": "",
+            "lastTransitionTime": "2024-01-01T00:00:00Z",
+        }] } });
+        space.client.patch(&format!("{CIDRS}/extra/status"), "merge", &not_ready).await.ok();
+        space.client.delete(&format!("{all}/a")).await.ok();
+        space.client.post(&all, &wish("a")).await.fails_with(422, "does not match the current range");
+    });
+}
+
+#[test]
+fn services_of_two_families() {
+    crate::run(async {
+        let mut builder = bare();
+        builder.options.service_cluster_ip_ranges =
+            vec!["10.96.0.0/16".parse().unwrap(), "fd00:96::/112".parse().unwrap()];
+        let cluster = builder.start().await.unwrap();
+        let space = Space::new(&cluster, "services-dual").await;
+        let all = space.core("services");
+        let cidr = space.client.get(&format!("{CIDRS}/kubernetes")).await.ok();
+        assert_eq!(cidr["spec"]["cidrs"], json!(["10.96.0.0/16", "fd00:96::/112"]));
+        let single = space.create(&all, service("web", json!({}))).await;
+        assert_eq!(single["spec"]["ipFamilies"], json!(["IPv4"]));
+        let policy = |policy: &str| json!({ "spec": { "ipFamilyPolicy": policy } });
+        let dual = space.client.patch(&format!("{all}/web"), "merge", &policy("PreferDualStack")).await.ok();
+        assert_eq!(dual["spec"]["ipFamilies"], json!(["IPv4", "IPv6"]));
+        let second = dual["spec"]["clusterIPs"][1].as_str().unwrap();
+        assert!(second.starts_with("fd00:96::"), "{second}");
+        space.client.get(&format!("{ADDRESSES}/{second}")).await.ok();
+        let back = space.client.patch(&format!("{all}/web"), "merge", &policy("SingleStack")).await.ok();
+        assert_eq!(back["spec"]["clusterIPs"], single["spec"]["clusterIPs"]);
+        space.client.get(&format!("{ADDRESSES}/{second}")).await.is(404);
+        let six = space.create(&all, service("six", json!({ "ipFamilies": ["IPv6"] }))).await;
+        assert!(ip(&six).starts_with("fd00:96::"), "{six}");
+    });
+}

@@ -24,12 +24,7 @@ pub fn check_binding(name: &str, binding: &Value) -> Result<(), ApiError> {
     if node.is_empty() {
         errors.required("target.name", "");
     }
-    let problems: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
-    match &problems[..] {
-        [] => Ok(()),
-        [one] => Err(ApiError::new(500, "", one.as_str())),
-        more => Err(ApiError::new(500, "", format!("[{}]", more.join(", ")))),
-    }
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::unclassified(&errors)) }
 }
 
 /// Assigns a pod to the node of a checked `Binding`, with the binding's annotations and labels.

@@ -1,218 +1,117 @@
-//! Cluster IPs and node ports: which are taken, and what a create or an update of a Service takes and frees.
+//! Cluster IPs and node ports: what a create or an update of a Service takes and frees.
 //!
-//! State is in memory, rebuilt from the Services at start. Ranges have two bands (KEP-3070, KEP-3668): the upper one is
-//! for dynamic allocation, the lower for values that clients name; dynamic allocation falls back to it.
+//! Addresses are taken when an IPAddress stands for them in the store; until a write gets that far, they are pending here.
+//! Node ports are in memory, rebuilt from the Services at start.
 
 use super::families::{families, keep_allocated_values, normalize_cluster_ips};
+use super::pool::{ALLOCATED_PORT, Cidr, Ports};
 use super::{is_headless, kind, needs_cluster_ip, needs_health_check, needs_node_port, node_ports, spec};
-use crate::kinds::path::{child, int, list, opt_flag, texts};
+use crate::kinds::path::{int, list, opt_flag, text, texts};
 use api::field::Errors;
 use api::status::ApiError;
 use api::{Value, document};
-use ipnet::IpNet;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
-
-/// Numbers `0..size`, of which those from `lower` on are given out first.
-#[derive(Debug)]
-struct Pool {
-    size: u64,
-    lower: u64,
-    used: BTreeSet<u64>,
-}
-
-impl Pool {
-    /// The lower band is one `step`th of `total`, within `16..=max`, and nothing in a small pool.
-    fn new(size: u64, total: u64, step: u64, max: u64) -> Pool {
-        let lower = if total <= 16 { 0 } else { (total / step).clamp(16, max) };
-        Pool { size, lower, used: BTreeSet::new() }
-    }
-
-    fn next(&mut self, random: u64) -> Option<u64> {
-        let found = self.free_in(self.lower, self.size, random).or_else(|| self.free_in(0, self.lower, random))?;
-        self.used.insert(found);
-        Some(found)
-    }
-
-    /// The first free number in `start..end` from a random one on, going around.
-    fn free_in(&self, start: u64, end: u64, random: u64) -> Option<u64> {
-        let span = end.checked_sub(start).filter(|span| *span > 0)?;
-        let first = start + random % span;
-        (first..end).chain(start..first).find(|number| !self.used.contains(number))
-    }
-}
-
-/// The addresses of one service CIDR.
-#[derive(Debug)]
-struct Addresses {
-    net: IpNet,
-    pool: Pool,
-}
-
-impl Addresses {
-    fn new(net: IpNet) -> Addresses {
-        let host_bits = u32::from(net.max_prefix_len() - net.prefix_len()).min(62);
-        let total = 1u64 << host_bits;
-        // The network's own address is never given out, nor is the broadcast address of IPv4.
-        let reserved = if net.addr().is_ipv4() { 2 } else { 1 };
-        Addresses { net, pool: Pool::new(total.saturating_sub(reserved), total, 16, 256) }
-    }
-
-    fn family(&self) -> &'static str {
-        family_of(self.net.addr())
-    }
-
-    fn offset(&self, ip: IpAddr) -> Option<u64> {
-        let offset = number_of(ip).checked_sub(number_of(self.net.network()))?.checked_sub(1)?;
-        u64::try_from(offset).ok().filter(|offset| *offset < self.pool.size)
-    }
-
-    fn address(&self, offset: u64) -> IpAddr {
-        let number = number_of(self.net.network()) + 1 + u128::from(offset);
-        match self.net {
-            IpNet::V4(_) => Ipv4Addr::from(number as u32).into(),
-            IpNet::V6(_) => Ipv6Addr::from(number).into(),
-        }
-    }
-}
-
-pub fn family_of(ip: IpAddr) -> &'static str {
-    if ip.is_ipv4() { "IPv4" } else { "IPv6" }
-}
-
-fn number_of(ip: IpAddr) -> u128 {
-    match ip {
-        IpAddr::V4(ip) => u32::from(ip).into(),
-        IpAddr::V6(ip) => ip.into(),
-    }
-}
 
 /// What is given out of the cluster's service addresses and node ports.
 #[derive(Debug)]
 pub struct Allocator {
-    /// One range a family; the first is the cluster's default.
-    ranges: Vec<Addresses>,
-    first_port: u16,
-    last_port: u16,
-    ports: Pool,
+    /// The families of the cluster's own ranges, the default first.
+    families: Vec<&'static str>,
+    /// Addresses of writes that are under way.
+    pending: BTreeSet<IpAddr>,
+    ports: Ports,
     random: u64,
 }
 
+/// What the store says about addresses.
+pub struct Addresses<'a> {
+    /// The ranges of the ServiceCIDRs that are ready.
+    pub cidrs: &'a [Cidr],
+    /// Whether an IPAddress has this name.
+    pub is_taken: &'a dyn Fn(IpAddr) -> bool,
+}
+
 /// What a planned write took and will free. [`Allocator::commit`] it after the write, or [`Allocator::roll_back`] when
-/// the write fails or is a dry run.
+/// the write fails. A dry run takes and frees nothing.
 #[derive(Debug, Default, PartialEq)]
 #[must_use = "commit or roll back"]
 pub struct Reservation {
-    addresses: Vec<IpAddr>,
+    pub addresses: Vec<IpAddr>,
+    pub freed_addresses: Vec<IpAddr>,
     ports: Vec<u16>,
-    freed_addresses: Vec<IpAddr>,
     freed_ports: Vec<u16>,
 }
 
 impl Allocator {
-    /// `cidrs` are one or two service CIDRs of different families, the default first; upstream's ports are
-    /// `30000..=32767`. `seed` decides which free values are given out first.
-    pub fn new(cidrs: &[IpNet], ports: RangeInclusive<u16>, seed: u64) -> Allocator {
-        let total = u64::from(ports.end().saturating_sub(*ports.start())) + 1;
-        Allocator {
-            ranges: cidrs.iter().map(|net| Addresses::new(*net)).collect(),
-            first_port: *ports.start(),
-            last_port: *ports.end(),
-            ports: Pool::new(total, total, 32, 128),
-            random: seed | 1,
-        }
+    /// `families` are one or two, the default first; upstream's ports are `30000..=32767`. `seed` decides which free values
+    /// are given out first.
+    pub fn new(families: Vec<&'static str>, ports: RangeInclusive<u16>, seed: u64) -> Allocator {
+        Allocator { families, pending: BTreeSet::new(), ports: Ports::new(ports), random: seed | 1 }
     }
 
-    /// Marks what an existing Service holds; values outside of the ranges are left alone.
-    pub fn restore(&mut self, service: &Value) {
-        let (addresses, ports) = held(service);
-        for ip in addresses {
-            let _ = self.reserve(ip);
-        }
-        for port in ports {
-            let _ = self.reserve_port(port);
-        }
+    /// Marks a node port of an existing Service; false when it is another one's or out of range.
+    pub fn restore_port(&mut self, port: u16) -> bool {
+        self.ports.reserve(port).is_ok()
     }
 
-    /// Frees what a deleted Service held.
+    /// Frees the node ports of a deleted Service.
     pub fn release(&mut self, service: &Value) {
-        let (addresses, ports) = held(service);
-        self.free(&addresses, &ports);
+        self.ports.free(&held_ports(service));
     }
 
-    pub fn commit(&mut self, reservation: Reservation) {
-        self.free(&reservation.freed_addresses, &reservation.freed_ports);
+    pub fn commit(&mut self, reservation: &Reservation) {
+        self.forget(&reservation.addresses);
+        self.ports.free(&reservation.freed_ports);
     }
 
-    pub fn roll_back(&mut self, reservation: Reservation) {
-        self.free(&reservation.addresses, &reservation.ports);
+    pub fn roll_back(&mut self, reservation: &Reservation) {
+        self.forget(&reservation.addresses);
+        self.ports.free(&reservation.ports);
     }
 
-    fn free(&mut self, addresses: &[IpAddr], ports: &[u16]) {
+    fn forget(&mut self, addresses: &[IpAddr]) {
         for ip in addresses {
-            for range in &mut self.ranges {
-                if range.net.contains(ip)
-                    && let Some(offset) = range.offset(*ip)
-                {
-                    range.pool.used.remove(&offset);
-                }
-            }
+            self.pending.remove(ip);
         }
-        for port in ports {
-            if let Some(offset) = port.checked_sub(self.first_port) {
-                self.ports.used.remove(&offset.into());
-            }
-        }
+    }
+
+    fn is_free(&self, ip: IpAddr, known: &Addresses) -> bool {
+        !self.pending.contains(&ip) && !(known.is_taken)(ip)
     }
 
     /// Takes a certain address; the error is upstream's sentence.
-    pub fn reserve(&mut self, ip: IpAddr) -> Result<(), String> {
-        let Some(range) = self.ranges.iter_mut().find(|range| range.net.contains(&ip)) else {
+    fn reserve(&mut self, ip: IpAddr, known: &Addresses) -> Result<(), String> {
+        if !known.cidrs.iter().any(|cidr| cidr.check(ip).is_ok()) {
             return Err("the provided network does not match the current range".to_owned());
-        };
-        let Some(offset) = range.offset(ip) else {
-            let net = range.net;
-            return Err(format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {net}"));
-        };
-        if range.pool.used.insert(offset) { Ok(()) } else { Err("provided IP is already allocated".to_owned()) }
+        }
+        if !self.is_free(ip, known) {
+            return Err("provided IP is already allocated".to_owned());
+        }
+        self.pending.insert(ip);
+        Ok(())
     }
 
     /// Takes any free address of a family.
-    pub fn allocate(&mut self, family: &str) -> Option<IpAddr> {
+    fn allocate(&mut self, family: &str, known: &Addresses) -> Option<IpAddr> {
         let random = self.next_random();
-        let range = self.ranges.iter_mut().find(|range| range.family() == family)?;
-        let offset = range.pool.next(random)?;
-        Some(range.address(offset))
-    }
-
-    /// Takes a certain node port; the error is upstream's sentence.
-    pub fn reserve_port(&mut self, port: u16) -> Result<(), String> {
-        if !(self.first_port..=self.last_port).contains(&port) {
-            let (first, last) = (self.first_port, self.last_port);
-            return Err(format!("provided port is not in the valid range. The range of valid ports is {first}-{last}"));
-        }
-        let free = self.ports.used.insert((port - self.first_port).into());
-        if free { Ok(()) } else { Err("provided port is already allocated".to_owned()) }
-    }
-
-    /// Takes any free node port.
-    pub fn allocate_port(&mut self) -> Option<u16> {
-        let random = self.next_random();
-        let offset = self.ports.next(random)?;
-        Some(self.first_port + u16::try_from(offset).ok()?)
+        let mut cidrs = known.cidrs.iter().filter(|cidr| cidr.family() == family);
+        let ip = cidrs.find_map(|cidr| cidr.free(random, |ip| !self.is_free(ip, known)))?;
+        self.pending.insert(ip);
+        Some(ip)
     }
 
     pub fn has_family(&self, family: &str) -> bool {
-        self.ranges.iter().any(|range| range.family() == family)
+        self.families.contains(&family)
     }
 
     pub fn is_dual_stack(&self) -> bool {
-        self.ranges.len() > 1
+        self.families.len() > 1
     }
 
     pub fn default_family(&self) -> &'static str {
-        self.ranges.first().map_or("IPv4", Addresses::family)
+        self.families.first().copied().unwrap_or("IPv4")
     }
 
     /// Xorshift; spreading values is all it is for.
@@ -224,15 +123,19 @@ impl Allocator {
     }
 }
 
-/// The addresses and node ports that a stored Service holds.
-fn held(service: &Value) -> (Vec<IpAddr>, Vec<u16>) {
+/// The addresses that a stored Service holds, as they are written there.
+pub fn held_addresses(service: &Value) -> impl Iterator<Item = &str> {
     let has_addresses = needs_cluster_ip(service) && !is_headless(service);
-    let addresses = texts(spec(service), "clusterIPs").filter(|_| has_addresses).filter_map(|ip| ip.parse().ok());
+    texts(spec(service), "clusterIPs").filter(move |_| has_addresses)
+}
+
+/// The node ports that a stored Service holds, with the one for health checks.
+pub fn held_ports(service: &Value) -> Vec<u16> {
     let mut ports: Vec<u16> = node_ports(service).into_iter().filter_map(|port| port.try_into().ok()).collect();
     if needs_health_check(service) {
         ports.extend(health_check_port(service));
     }
-    (addresses.collect(), ports)
+    ports
 }
 
 pub fn health_check_port(service: &Value) -> Option<u16> {
@@ -241,25 +144,39 @@ pub fn health_check_port(service: &Value) -> Option<u16> {
 
 /// Completes a Service that is about to be created (no `old`) or updated: families, cluster IPs and node ports. Runs
 /// before the rules' `prepare_for_*` and validation, as upstream's does. On an error nothing stays taken.
-pub fn plan(old: Option<&Value>, service: &mut Value, allocator: &mut Allocator) -> Result<Reservation, ApiError> {
+pub fn plan(
+    old: Option<&Value>,
+    service: &mut Value,
+    allocator: &mut Allocator,
+    known: &Addresses,
+    dry_run: bool,
+) -> Result<Reservation, ApiError> {
     if let Some(old) = old {
         keep_allocated_values(service, old);
     }
     normalize_cluster_ips(service, old);
-    let mut plan = Plan { old, allocator, taken: Reservation::default() };
-    match plan.run(service) {
-        Ok(()) => Ok(plan.taken),
+    let mut plan = Plan { old, allocator, known, dry_ports: dry_run.then(Vec::new), taken: Reservation::default() };
+    let outcome = plan.run(service);
+    let taken = std::mem::take(&mut plan.taken);
+    match outcome {
+        Ok(()) if dry_run => Ok(Reservation::default()),
+        Ok(()) => Ok(taken),
         Err(error) => {
-            let taken = std::mem::take(&mut plan.taken);
-            plan.allocator.roll_back(taken);
+            allocator.roll_back(&taken);
             Err(error)
         }
     }
 }
 
+/// A dry run's values only show where there would be some, as upstream's do: the network's own address, and ports from here on.
+const FIRST_DRY_PORT: u16 = 32769;
+
 struct Plan<'a> {
     old: Option<&'a Value>,
     allocator: &'a mut Allocator,
+    known: &'a Addresses<'a>,
+    /// The ports of a dry run, which takes none.
+    dry_ports: Option<Vec<u16>>,
     taken: Reservation,
 }
 
@@ -285,7 +202,7 @@ impl Plan<'_> {
             return Ok(());
         }
         let before = list(spec(old), "ipFamilies").len();
-        let mut old_addresses = texts(spec(old), "clusterIPs").filter_map(|ip| ip.parse::<IpAddr>().ok());
+        let mut old_addresses = held_addresses(old).filter_map(|ip| ip.parse::<IpAddr>().ok());
         if !needs_cluster_ip(service) {
             self.taken.freed_addresses.extend(old_addresses);
         } else if before == 1 && families.len() == 2 {
@@ -300,24 +217,21 @@ impl Plan<'_> {
     fn take_addresses(&mut self, service: &mut Value, families: &[String], first: usize) -> Result<(), ApiError> {
         let mut ips: Vec<String> = texts(spec(service), "clusterIPs").map(str::to_owned).collect();
         ips.resize(ips.len().max(families.len()), String::new());
-        for (ip, family) in ips.iter_mut().zip(families).skip(first) {
-            if ip.is_empty() {
-                let Some(found) = self.allocator.allocate(family) else {
+        for i in first..families.len() {
+            if ips[i].is_empty() {
+                let Some(found) = self.any_address(&families[i]) else {
                     let name = api::field::quote(document::name(service));
                     return Err(ApiError::internal(format!(
                         "failed to allocate a serviceIP for Service {name}: range is full"
                     )));
                 };
-                self.taken.addresses.push(found);
-                *ip = found.to_string();
-            } else if let Ok(wanted) = ip.parse() {
-                if let Err(why) = self.allocator.reserve(wanted) {
-                    let mut errors = Errors::new();
-                    let all = child(spec(service), "clusterIPs").cloned().unwrap_or_default();
-                    errors.invalid("spec.clusterIPs", all, format!("failed to allocate IP {ip}: {why}"));
-                    return reject(service, &errors);
-                }
-                self.taken.addresses.push(wanted);
+                ips[i] = found.to_string();
+            } else if let Ok(wanted) = ips[i].parse()
+                && let Err(why) = self.take_address(wanted, &families[i])
+            {
+                let mut errors = Errors::new();
+                errors.invalid("spec.clusterIPs", ips.clone(), format!("failed to allocate IP {}: {why}", ips[i]));
+                return reject(service, &errors);
             }
         }
         if let Some(first) = ips.first() {
@@ -327,73 +241,126 @@ impl Plan<'_> {
         Ok(())
     }
 
+    fn any_address(&mut self, family: &str) -> Option<IpAddr> {
+        if self.dry_ports.is_some() {
+            return self.known.cidrs.iter().find(|cidr| cidr.family() == family).map(Cidr::network);
+        }
+        let found = self.allocator.allocate(family, self.known)?;
+        self.taken.addresses.push(found);
+        Some(found)
+    }
+
+    fn take_address(&mut self, ip: IpAddr, family: &str) -> Result<(), String> {
+        if self.dry_ports.is_some() {
+            return match self.known.cidrs.iter().find(|cidr| cidr.family() == family) {
+                Some(cidr) => cidr.check(ip),
+                None => Err("allocator not ready".to_owned()),
+            };
+        }
+        self.allocator.reserve(ip, self.known)?;
+        self.taken.addresses.push(ip);
+        Ok(())
+    }
+
     fn ports(&mut self, service: &mut Value) -> Result<(), ApiError> {
         let before = self.old.filter(|old| needs_node_port(old)).map(node_ports).unwrap_or_default();
         if needs_node_port(service) {
-            self.take_ports(service, &before)?;
+            let mut ports = list(spec(service), "ports").to_vec();
+            match self.old {
+                None => self.first_ports(service, &mut ports)?,
+                Some(old) => self.changed_ports(service, &mut ports, &node_ports(old))?,
+            }
+            document::set(service, "spec.ports", ports);
         }
         let now = if needs_node_port(service) { node_ports(service) } else { BTreeSet::new() };
         self.taken.freed_ports.extend(before.difference(&now).filter_map(|port| u16::try_from(*port).ok()));
         Ok(())
     }
 
-    /// Gives each port a node port. On a create, ports with the same number (TCP and UDP) share one.
-    fn take_ports(&mut self, service: &mut Value, before: &BTreeSet<i64>) -> Result<(), ApiError> {
-        let dynamic =
-            kind(service) == "NodePort" || opt_flag(spec(service), "allocateLoadBalancerNodePorts") == Some(true);
-        let mut ports = list(spec(service), "ports").to_vec();
-        let wanted = |port: &Value| int(port, "nodePort").filter(|port| *port != 0);
+    /// Gives each port of a new Service a node port. Ports with the same number (TCP and UDP) share one.
+    fn first_ports(&mut self, service: &Value, ports: &mut [Value]) -> Result<(), ApiError> {
+        // By the port's number, the node port that its first bearer got.
         let mut given: Vec<(i64, i64)> = Vec::new();
         for i in 0..ports.len() {
-            let number = int(&ports[i], "port").unwrap_or_default();
-            let shared = self.old.is_none().then(|| given.iter().find(|(port, _)| *port == number)).flatten();
-            let asked = wanted(&ports[i]);
-            let node_port = match (asked, shared) {
-                (None, _) if !dynamic => continue,
-                (None, Some((_, shared))) => *shared,
-                (None, None) => {
+            let (number, asked) = (int(&ports[i], "port").unwrap_or_default(), node_port(&ports[i]));
+            if asked == 0 && !allocates_node_ports(service) {
+                continue;
+            }
+            match given.iter().find(|(port, _)| *port == number).map(|(_, given)| *given) {
+                Some(shared) if asked == 0 => set_node_port(&mut ports[i], shared),
+                Some(shared) if asked == shared => {}
+                Some(_) => self.take_port(service, i, asked)?,
+                None => {
                     // A later port with the same number may name the node port that both shall have.
-                    let named = ports.iter().filter(|p| int(p, "port") == Some(number)).find_map(wanted);
-                    match named.filter(|_| self.old.is_none()) {
-                        Some(named) => self.take_port(service, i, named, &given, before)?,
+                    let mut named = ports.iter().filter(|port| int(port, "port") == Some(number)).map(node_port);
+                    let taken = match named.find(|port| *port != 0) {
+                        Some(named) => {
+                            self.take_port(service, i, named)?;
+                            named
+                        }
                         None => self.any_port("failed to allocate a nodePort: range is full")?.into(),
-                    }
+                    };
+                    given.push((number, taken));
+                    set_node_port(&mut ports[i], taken);
                 }
-                (Some(asked), _) => self.take_port(service, i, asked, &given, before)?,
-            };
-            given.push((number, node_port));
-            if let Some(port) = ports[i].as_object_mut() {
-                port.insert("nodePort".to_owned(), node_port.into());
             }
         }
-        document::set(service, "spec.ports", ports);
         Ok(())
     }
 
-    /// Takes a port that the client named, unless this Service has it already.
-    fn take_port(
-        &mut self,
-        service: &Value,
-        index: usize,
-        port: i64,
-        given: &[(i64, i64)],
-        before: &BTreeSet<i64>,
-    ) -> Result<i64, ApiError> {
-        if before.contains(&port) || given.iter().any(|(_, other)| *other == port) {
-            return Ok(port);
+    /// Gives a node port to each port of an updated Service that needs one and has none.
+    fn changed_ports(&mut self, service: &Value, ports: &mut [Value], before: &BTreeSet<i64>) -> Result<(), ApiError> {
+        let mut taken = BTreeSet::new();
+        for i in 0..ports.len() {
+            let mut number = node_port(&ports[i]);
+            if number == 0 {
+                if !allocates_node_ports(service) {
+                    continue;
+                }
+                number = self.any_port("failed to allocate a nodePort: range is full")?.into();
+                set_node_port(&mut ports[i], number);
+            } else if !before.contains(&number) && taken.insert(number) {
+                self.take_port(service, i, number)?;
+            }
+            let key = |port| (text(port, "protocol"), node_port(port));
+            if ports[..i].iter().any(|other| key(other) == key(&ports[i])) {
+                let protocol = text(&ports[i], "protocol");
+                return Err(ApiError::new(500, "", format!("duplicate nodePort: {{{protocol} {number}}}")));
+            }
         }
+        Ok(())
+    }
+
+    /// Takes a port that the client named.
+    fn take_port(&mut self, service: &Value, index: usize, port: i64) -> Result<(), ApiError> {
+        let Err(why) = self.reserve_port(port) else { return Ok(()) };
+        let mut errors = Errors::new();
+        errors.invalid(format!("spec.ports[{index}].nodePort"), port, why);
+        reject(service, &errors)
+    }
+
+    fn reserve_port(&mut self, port: i64) -> Result<(), String> {
         let number = u16::try_from(port).unwrap_or_default();
-        if let Err(why) = self.allocator.reserve_port(number) {
-            let mut errors = Errors::new();
-            errors.invalid(format!("spec.ports[{index}].nodePort"), port, why);
-            reject(service, &errors)?;
+        if let Some(dry) = &mut self.dry_ports {
+            if self.allocator.ports.is_taken(number) || dry.contains(&number) {
+                return Err(ALLOCATED_PORT.to_owned());
+            }
+            dry.push(number);
+            return Ok(());
         }
+        self.allocator.ports.reserve(number)?;
         self.taken.ports.push(number);
-        Ok(port)
+        Ok(())
     }
 
     fn any_port(&mut self, failure: &str) -> Result<u16, ApiError> {
-        let port = self.allocator.allocate_port().ok_or_else(|| ApiError::internal(failure))?;
+        if let Some(dry) = &mut self.dry_ports {
+            let port = dry.iter().max().map_or(FIRST_DRY_PORT, |last| last.saturating_add(1));
+            dry.push(port);
+            return Ok(port);
+        }
+        let random = self.allocator.next_random();
+        let port = self.allocator.ports.allocate(random).ok_or_else(|| ApiError::internal(failure))?;
         self.taken.ports.push(port);
         Ok(port)
     }
@@ -402,12 +369,9 @@ impl Plan<'_> {
         let needed = self.old.filter(|old| needs_health_check(old));
         match (needed, needs_health_check(service)) {
             (None, true) => match health_check_port(service) {
-                Some(port) => {
-                    self.allocator.reserve_port(port).map_err(|why| {
-                        ApiError::internal(format!("failed to allocate requested HealthCheck NodePort {port}: {why}"))
-                    })?;
-                    self.taken.ports.push(port);
-                }
+                Some(port) => self.reserve_port(port.into()).map_err(|why| {
+                    ApiError::internal(format!("failed to allocate requested HealthCheck NodePort {port}: {why}"))
+                })?,
                 None => {
                     let port = self.any_port("failed to allocate a HealthCheck NodePort 0: range is full")?;
                     document::set(service, "spec.healthCheckNodePort", port);
@@ -418,6 +382,20 @@ impl Plan<'_> {
         }
         Ok(())
     }
+}
+
+/// The port's node port; 0 for none.
+fn node_port(port: &Value) -> i64 {
+    int(port, "nodePort").unwrap_or_default()
+}
+
+fn set_node_port(port: &mut Value, node_port: i64) {
+    document::as_map(port).insert("nodePort".to_owned(), node_port.into());
+}
+
+/// Whether ports without a node port are to be given one.
+fn allocates_node_ports(service: &Value) -> bool {
+    kind(service) == "NodePort" || opt_flag(spec(service), "allocateLoadBalancerNodePorts") == Some(true)
 }
 
 fn reject(service: &Value, errors: &Errors) -> Result<(), ApiError> {

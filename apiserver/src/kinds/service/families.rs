@@ -1,8 +1,9 @@
 //! What a client left out of a Service's addresses, ports and families, and what it means.
 
-use super::allocate::{Allocator, family_of, health_check_port};
+use super::allocate::{Allocator, health_check_port};
+use super::pool::family_of;
 use super::{kind, needs_cluster_ip, needs_health_check, needs_node_port, node_ports, spec, validate};
-use crate::kinds::path::{child, entries, int, list, opt_text, text, texts};
+use crate::kinds::path::{child, entries, int, list, opt_flag, opt_text, text, texts};
 use api::field::Errors;
 use api::{Value, document};
 use serde_json::json;
@@ -17,7 +18,10 @@ pub fn keep_allocated_values(service: &mut Value, old: &Value) {
             }
         }
     }
-    if needs_node_port(old) && needs_node_port(service) {
+    // A load balancer that is to have no node ports is left alone.
+    let keeps_ports =
+        |service| needs_node_port(service) && opt_flag(spec(service), "allocateLoadBalancerNodePorts") != Some(false);
+    if keeps_ports(old) && keeps_ports(service) {
         let (was, now) = (node_ports(old), node_ports(service));
         let ports = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
         for port in ports.into_iter().flatten().filter_map(Value::as_object_mut) {

@@ -4,9 +4,11 @@
 
 pub mod allocate;
 mod families;
+pub mod pool;
 mod validate;
 
-use super::path::{child, has, int, list, opt_text, text};
+use super::ip::{cidr_warning, ip_warning};
+use super::path::{Path, child, has, int, list, opt_text, text, texts};
 use super::{Context, Rules};
 use api::field::Errors;
 use api::{Map, Value, document, names};
@@ -14,6 +16,8 @@ use serde_json::json;
 use std::collections::BTreeSet;
 
 pub struct Service;
+
+const SPEC: Path = Path::root("spec");
 
 impl Rules for Service {
     fn default(&self, service: &mut Value) {
@@ -41,10 +45,12 @@ impl Rules for Service {
 
     fn prepare_for_create(&self, service: &mut Value, _: &Context) {
         document::set(service, "status", json!({"loadBalancer": {}}));
+        drop_internal_policy(service);
     }
 
     fn prepare_for_update(&self, service: &mut Value, old: &Value, _: &Context) {
         drop_what_the_type_does_not_have(service, old);
+        drop_internal_policy(service);
     }
 
     fn validate(&self, service: &Value, errors: &mut Errors) {
@@ -203,6 +209,14 @@ fn drop_what_the_type_does_not_have(service: &mut Value, old: &Value) {
     }
 }
 
+/// A name has no traffic inside of the cluster; what makes no sense anyway is left for validation.
+fn drop_internal_policy(service: &mut Value) {
+    let policy = text(spec(service), "internalTrafficPolicy");
+    if !needs_cluster_ip(service) && matches!(policy, "Cluster" | "Local") {
+        document::remove(service, "spec.internalTrafficPolicy");
+    }
+}
+
 fn warnings(service: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
     let spec = spec(service);
@@ -212,6 +226,10 @@ fn warnings(service: &Value) -> Vec<String> {
         warnings.push(format!(
             "annotation {TOPOLOGY_HINTS} is deprecated, please use service.kubernetes.io/topology-mode instead"
         ));
+    }
+    if needs_cluster_ip(service) && !is_headless(service) {
+        let path = SPEC.at("clusterIPs");
+        warnings.extend(texts(spec, "clusterIPs").enumerate().filter_map(|(i, ip)| ip_warning(&path.index(i), ip)));
     }
     if is_headless(service) {
         if !text(spec, "loadBalancerIP").is_empty() {
@@ -223,9 +241,16 @@ fn warnings(service: &Value) -> Vec<String> {
         if text(spec, "sessionAffinity") != "None" {
             warnings.push("spec.SessionAffinity is ignored for headless services".to_owned());
         }
-    } else if has_external_ips && needs_cluster_ip(service) {
+    }
+    let path = SPEC.at("externalIPs");
+    warnings.extend(texts(spec, "externalIPs").enumerate().filter_map(|(i, ip)| ip_warning(&path.index(i), ip)));
+    if has_external_ips && needs_cluster_ip(service) && !is_headless(service) {
         warnings.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned());
     }
+    warnings.extend(ip_warning(&SPEC.at("loadBalancerIP"), text(spec, "loadBalancerIP")));
+    let path = SPEC.at("loadBalancerSourceRanges");
+    let ranges = texts(spec, "loadBalancerSourceRanges").enumerate();
+    warnings.extend(ranges.filter_map(|(i, range)| cidr_warning(&path.index(i), range)));
     if !needs_cluster_ip(service) && has_external_ips {
         warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
     }

@@ -1,17 +1,17 @@
 //! What a Service may be, and how it may change.
 
-use super::{is_externally_accessible, is_headless, kind, needs_cluster_ip, needs_health_check, spec};
+use super::{SPEC, is_externally_accessible, is_headless, kind, needs_cluster_ip, needs_health_check, spec};
 use crate::kinds::ip::{validate_cidr, validate_endpoint_ip, validate_ip};
 use crate::kinds::labels::validate_labels;
 use crate::kinds::path::{
     Path, child, descend, has, in_range, int, invalid_each, list, one_of, opt_text, required_one_of, shown, text, texts,
 };
+use crate::kinds::printed::duplicate;
 use api::field::Errors;
 use api::{Value, document, names};
 use serde_json::json;
 use std::net::IpAddr;
 
-const SPEC: Path = Path::root("spec");
 const ONLY_BALANCED: &str = "may only be used when `type` is 'LoadBalancer'";
 const ONCE_SET: &str = "may not change once set";
 
@@ -215,8 +215,15 @@ fn node_ports(service: &Value, errors: &mut Errors) {
         let key = |port| (text(port, "protocol"), int(port, "port"));
         if ports[..i].iter().any(|other| key(other) == key(port)) {
             let (protocol, number) = key(port);
-            let shown = json!({"Name": "", "Protocol": protocol, "AppProtocol": null, "Port": number, "TargetPort": 0, "NodePort": 0});
-            errors.duplicate(path.index(i), shown);
+            let shown = [
+                ("Name", "".into()),
+                ("Protocol", protocol.into()),
+                ("AppProtocol", Value::Null),
+                ("Port", number.into()),
+                ("TargetPort", 0.into()),
+                ("NodePort", 0.into()),
+            ];
+            duplicate(errors, path.index(i), &shown, "");
         }
     }
 }
@@ -298,10 +305,10 @@ pub fn update(service: &Value, old: &Value, errors: &mut Errors) {
     if needs_cluster_ip(service) && needs_cluster_ip(old) {
         let (headless, was_headless) = (is_headless(service), is_headless(old));
         if !(headless && was_headless) {
-            primary_stays(service, old, "clusterIPs", "clusterIP", errors);
+            addresses_stay(service, old, errors);
         }
         if !headless && !was_headless {
-            primary_stays(service, old, "ipFamilies", "ipFamily", errors);
+            families_stay(service, old, errors);
         }
     }
     let class = |service| opt_text(spec(service), "loadBalancerClass");
@@ -314,26 +321,45 @@ pub fn update(service: &Value, old: &Value, errors: &mut Errors) {
     }
 }
 
-/// A second entry of a list may come and go, the entries that stay may not change.
-fn primary_stays(service: &Value, old: &Value, key: &str, one: &str, errors: &mut Errors) {
-    let (new, old) = (list(spec(service), key), list(spec(old), key));
-    let path = SPEC.at(key);
-    let shown_list = || json!(new);
+/// A second address may come and go, the one that stays may not change.
+fn addresses_stay(service: &Value, old: &Value, errors: &mut Errors) {
+    let (new, old) = (list(spec(service), "clusterIPs"), list(spec(old), "clusterIPs"));
+    let path = SPEC.at("clusterIPs");
+    let compared = if new.len() == old.len() { new.len() } else { 1 };
+    if new.is_empty() && !old.is_empty() {
+        errors.invalid(path.index(0), shown(child(spec(service), "clusterIPs")), "primary clusterIP can not be unset");
+    }
+    for (i, _) in new.iter().zip(old).take(compared).enumerate().filter(|(_, (new, old))| new != old) {
+        errors.invalid(path.index(i), json!(new), ONCE_SET);
+    }
+    second_is_released(service, new.len(), old.len(), "clusterIP", errors);
+}
+
+/// The same of families. That an error shows the addresses, or stands at the first family, is upstream's way.
+fn families_stay(service: &Value, old: &Value, errors: &mut Errors) {
+    let (new, old) = (list(spec(service), "ipFamilies"), list(spec(old), "ipFamilies"));
+    let path = SPEC.at("ipFamilies");
+    let first = path.index(0);
     if new.len() == old.len() {
-        for (i, _) in new.iter().zip(old).enumerate().filter(|(_, (new, old))| new != old) {
-            let index = if key == "clusterIPs" { i } else { 0 };
-            errors.invalid(path.index(index), shown_list(), ONCE_SET);
-        }
+        new.iter().zip(old).filter(|(new, old)| new != old).for_each(|_| errors.invalid(first, json!(new), ONCE_SET));
         return;
     }
-    match (new.first(), old.first()) {
-        (None, Some(_)) => errors.invalid(path.index(0), shown_list(), format!("primary {one} can not be unset")),
-        (Some(new), Some(old)) if new != old => errors.invalid(path.index(0), shown_list(), ONCE_SET),
-        _ => {}
+    if new.len() < old.len() && list(spec(service), "clusterIPs").is_empty() {
+        errors.invalid(first, shown(child(spec(service), "ipFamilies")), "primary ipFamily can not be unset");
     }
+    if let (Some(new), Some(old)) = (new.first(), old.first())
+        && new != old
+    {
+        errors.invalid(first, shown(child(spec(service), "clusterIPs")), ONCE_SET);
+    }
+    second_is_released(service, new.len(), old.len(), "ipFamily", errors);
+}
+
+/// Who gives up the second one must say that this is meant.
+fn second_is_released(service: &Value, now: usize, before: usize, what: &str, errors: &mut Errors) {
     let policy = child(spec(service), "ipFamilyPolicy");
-    if new.len() < old.len() && new.len() == 1 && policy.is_none_or(|policy| policy != "SingleStack") {
-        let message = format!("must be set to 'SingleStack' when releasing the secondary {one}");
+    if now == 1 && before > 1 && policy.is_none_or(|policy| policy != "SingleStack") {
+        let message = format!("must be set to 'SingleStack' when releasing the secondary {what}");
         errors.invalid(SPEC.at("ipFamilyPolicy"), shown(policy), message);
     }
 }
