@@ -4,6 +4,8 @@
 //! answered. `--record` writes the second from the cluster at hand; without it the answers are compared.
 
 mod compare;
+#[cfg(test)]
+mod coverage;
 mod edit;
 mod normal;
 mod record;

@@ -80,6 +80,10 @@ impl Normal<'_> {
         if !self.managed {
             map.remove("managedFields");
         }
+        // Their order is that of their times, in whole seconds, which may or may not be the same.
+        if let Some(Value::Array(entries)) = map.get_mut("managedFields") {
+            entries.sort_by_key(Value::to_string);
+        }
         let prefix = map.get("generateName").and_then(Value::as_str).unwrap_or_default().to_owned();
         if let Some(Value::String(name)) = map.get_mut("name")
             && !prefix.is_empty()
@@ -103,6 +107,25 @@ impl Normal<'_> {
         self.sent.contains(&format!("\"{text}\""))
     }
 
+    /// Objects that an error quotes: Go writes their fields in its own order, which nobody reads.
+    fn quoted(&self, text: &str) -> String {
+        const BEFORE: &str = "Invalid value: ";
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(BEFORE).map(|at| at + BEFORE.len()) {
+            out.push_str(&rest[..at]);
+            rest = &rest[at..];
+            let mut reader = serde_json::Deserializer::from_str(rest).into_iter::<String>();
+            let object = reader.next().and_then(Result::ok).and_then(|text| serde_json::from_str(&text).ok());
+            if let Some(mut object @ Value::Object(_)) = object {
+                rest = &rest[reader.byte_offset()..];
+                self.value(&mut object);
+                out.push_str(&Value::from(object.to_string()).to_string());
+            }
+        }
+        out + rest
+    }
+
     fn text(&self, text: &str) -> String {
         let text = text.replace(self.namespace, "{namespace}");
         let masked = |regex: &Regex, text: &str, mask: &str| {
@@ -114,6 +137,7 @@ impl Normal<'_> {
         };
         let text = masked(&UUID, &text, "<uid>");
         let text = masked(&TIME, &text, "<time>");
+        let text = self.quoted(&text);
         masked(&TOKEN_VOLUME, &text, "kube-api-access-<suffix>")
     }
 }
@@ -137,5 +161,11 @@ mod tests {
             "at": "2020-01-01T00:00:00Z", "now": "<time>",
         });
         assert_eq!(body, wanted);
+        let quoted = normal
+            .text(r#"Invalid value: "{\"b\":1,\"a\":{\"resourceVersion\":\"7\"}}": why, Invalid value: "x": why"#);
+        assert_eq!(
+            quoted,
+            r#"Invalid value: "{\"a\":{\"resourceVersion\":\"<version>\"},\"b\":1}": why, Invalid value: "x": why"#
+        );
     }
 }
