@@ -255,7 +255,7 @@ fn defaults_and_zeros_are_filled_in() {
     assert_eq!(pulls, json!({"imagePullSecrets": [{}]}));
     let mut deployment = json!({"metadata": {}, "spec": {"template": {"spec": {"containers": []}}}});
     fill(&mut deployment, ty("apps.v1.Deployment"));
-    let spec = json!({"strategy": {}, "template": {"metadata": {}, "spec": {"containers": []}}});
+    let spec = json!({"strategy": {}, "template": {"metadata": {}, "spec": {"containers": null}}});
     assert_eq!(deployment, json!({"metadata": {}, "spec": spec, "status": {}}));
     let mut role = json!({"kind": "ClusterRole"});
     fill(&mut role, ty("rbac.v1.ClusterRole"));

@@ -124,7 +124,8 @@ fn check_preconditions(call: &Call<'_>, options: &DeleteOptions, old: &Value) ->
         if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != actual) {
             let kind = call.resource.kind;
             if call.resource.rules.has_own_preconditions() {
-                let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {actual}");
+                let why =
+                    format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {actual}");
                 return Err(ApiError::conflict(kind, call.name, why));
             }
             let why = format!(

@@ -125,7 +125,7 @@ fn what_is_no_protobuf_is_told_as_upstream_does() {
     let unrecognized = "the object provided is unrecognized (must be of type Pod): ";
     let prefix = "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]";
     assert_eq!(refused(b""), format!("{unrecognized}empty data (<empty>)"));
-    assert_eq!(refused(b"{}"), format!("{unrecognized}{prefix} (7b7d)"));
+    assert_eq!(refused(b"{}"), format!("{unrecognized}{prefix} ({{}})"));
     assert_eq!(refused(MAGIC), format!("{unrecognized}empty body (6b387300)"));
     assert_eq!(refused(b"k8s\0\x12\x05"), format!("{unrecognized}unexpected EOF (6b3873001205)"));
     let inner = |raw: &[u8]| refused(&[&b"k8s\0\x12"[..], &[raw.len() as u8], raw].concat());

@@ -208,7 +208,7 @@ fn stateful_sets_are_checked() {
             (
                 "spec.updateStrategy",
                 json!({"type": "OnDelete", "rollingUpdate": {}}),
-                "spec.updateStrategy.rollingUpdate: Invalid value: {\"partition\":0}: only allowed for updateStrategy 'RollingUpdate'",
+                "spec.updateStrategy.rollingUpdate: Invalid value: {\"Partition\":0,\"MaxUnavailable\":null}: only allowed for updateStrategy 'RollingUpdate'",
             ),
             (
                 "spec.volumeClaimTemplates",

@@ -97,7 +97,7 @@ fn jobs_are_checked() {
         (
             "spec.successPolicy",
             json!({"rules": []}),
-            "spec.successPolicy: Invalid value: {\"rules\":[]}: requires indexed completion mode",
+            "spec.successPolicy: Invalid value: {\"Rules\":[]}: requires indexed completion mode",
         ),
     ];
     for (path, value, problem) in rows {
