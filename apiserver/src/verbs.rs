@@ -44,13 +44,16 @@ pub async fn serve(
         "update" | "patch" => route.collection,
         _ => false,
     };
+    if !resource.kind.deprecation.is_empty() {
+        incoming.warnings.add(resource.kind.deprecation);
+    }
+    if route.verb == "watch" && !resource.kind.has_verb("watch") && resource.kind.has_verb("list") {
+        return Err(ApiError::method_not_allowed(resource.kind, "watch"));
+    }
     if misplaced || !resource.kind.has_verb(route.verb) {
         return Err(ApiError::no_such_method());
     }
     negotiate::routed(&incoming)?;
-    if !resource.kind.deprecation.is_empty() {
-        incoming.warnings.add(resource.kind.deprecation);
-    }
     match route.verb {
         "get" | "list" if !resource.kind.is_stored() => component_status::serve(server, resource, &incoming).await,
         "get" => get(server, resource, &incoming).await,

@@ -117,7 +117,6 @@ pub fn carry_over(object: &mut Value, old: &Value) {
     let metadata = document::metadata_mut(object);
     let empty = Map::new();
     let before = document::get_map(old, "metadata").unwrap_or(&empty);
-    metadata.remove("selfLink");
     for key in ["generation", "creationTimestamp"] {
         match before.get(key) {
             Some(value) => metadata.insert(key.into(), value.clone()),

@@ -57,7 +57,9 @@ async fn bind(call: &Call<'_>, binding: &Value, incoming: &Incoming) -> Result<R
     let mut binding = binding.clone();
     if document::get_str(&binding, "target.kind") == "Node" {
         let labels = pod_topology_labels::labels_of_node(call, document::get_str(&binding, "target.name"))?;
-        document::child(document::metadata_mut(&mut binding), "labels").extend(labels);
+        if !labels.is_empty() {
+            document::child(document::metadata_mut(&mut binding), "labels").extend(labels);
+        }
     }
     let change = |old: &Value| {
         for (what, wanted, have) in [
