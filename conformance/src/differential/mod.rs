@@ -67,7 +67,9 @@ fn judge(cx: &Context, expected: &Expected, observed: &[Observed]) -> Result<()>
         match expected.get(&answer.id) {
             None => failures.push(format!("{}: no answer of upstream's is recorded", answer.id)),
             Some(wanted) => {
-                if let Some(why) = compare::differences(wanted, &answer.value) {
+                let mut wanted = wanted.clone();
+                normal::settle(&mut wanted);
+                if let Some(why) = compare::differences(&wanted, &answer.value) {
                     failures.push(format!("{}:\n{why}", answer.id));
                 }
             }

@@ -60,6 +60,25 @@ fn body(text: &str) -> Value {
     }
 }
 
+/// Puts in order what has none, as [`answer`] does; for answers that were recorded before it did.
+pub fn settle(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(settle),
+        Value::Object(map) => {
+            sort_managed_fields(map);
+            map.values_mut().for_each(settle);
+        }
+        _ => {}
+    }
+}
+
+/// Their order is that of their times, in whole seconds, which may or may not be the same.
+fn sort_managed_fields(map: &mut Map<String, Value>) {
+    if let Some(Value::Array(entries)) = map.get_mut("managedFields") {
+        entries.sort_by_key(Value::to_string);
+    }
+}
+
 struct Normal<'a> {
     sent: &'a str,
     namespace: &'a str,
@@ -80,10 +99,7 @@ impl Normal<'_> {
         if !self.managed {
             map.remove("managedFields");
         }
-        // Their order is that of their times, in whole seconds, which may or may not be the same.
-        if let Some(Value::Array(entries)) = map.get_mut("managedFields") {
-            entries.sort_by_key(Value::to_string);
-        }
+        sort_managed_fields(map);
         let prefix = map.get("generateName").and_then(Value::as_str).unwrap_or_default().to_owned();
         if let Some(Value::String(name)) = map.get_mut("name")
             && !prefix.is_empty()
