@@ -10,6 +10,7 @@ static UUID: LazyLock<Regex> = LazyLock::new(|| regex("[0-9a-f]{8}-[0-9a-f]{4}-[
 static TIME: LazyLock<Regex> =
     LazyLock::new(|| regex(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( ?(Z|[+-]\d\d:?\d\d))?( UTC)?"));
 static TOKEN_VOLUME: LazyLock<Regex> = LazyLock::new(|| regex("kube-api-access-[a-z0-9]{5}"));
+static PREFIX: LazyLock<Regex> = LazyLock::new(|| regex(r#"generateName"?: ?"([^"]+)""#));
 /// Headers that clients act on; the content type only where it is not JSON.
 const HEADERS: &[&str] = &["warning", "retry-after", "allow", "content-type", "location"];
 
@@ -142,6 +143,25 @@ impl Normal<'_> {
         out + rest
     }
 
+    /// A name that was made of the prefix that was sent, also where a sentence quotes it.
+    fn generated(&self, text: &str) -> String {
+        let Some(found) = PREFIX.captures(self.sent) else { return text.to_owned() };
+        let prefix = &found[1];
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find(prefix) {
+            let (before, after) = rest.split_at(at + prefix.len());
+            out.push_str(before);
+            let suffix = after.chars().take_while(|c| c.is_ascii_lowercase() || c.is_ascii_digit()).count();
+            rest = after;
+            if suffix == 5 {
+                out.push_str("<suffix>");
+                rest = &after[5..];
+            }
+        }
+        out + rest
+    }
+
     fn text(&self, text: &str) -> String {
         let text = text.replace(self.namespace, "{namespace}");
         let masked = |regex: &Regex, text: &str, mask: &str| {
@@ -154,6 +174,7 @@ impl Normal<'_> {
         let text = masked(&UUID, &text, "<uid>");
         let text = masked(&TIME, &text, "<time>");
         let text = self.quoted(&text);
+        let text = self.generated(&text);
         masked(&TOKEN_VOLUME, &text, "kube-api-access-<suffix>")
     }
 }

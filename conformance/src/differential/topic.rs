@@ -188,9 +188,9 @@ impl Change {
         set.chain(removed).chain(rest).chain(managed).collect::<Vec<_>>().join(", ")
     }
 
-    /// The values that it sets.
+    /// What it sets, and where.
     pub fn said(&self) -> String {
-        self.set.values().map(Value::to_string).collect()
+        self.set.iter().map(|(path, value)| format!("{path}: {value}\n")).collect()
     }
 
     pub fn touches(&self, path: &str) -> bool {
