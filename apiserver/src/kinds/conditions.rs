@@ -68,7 +68,7 @@ mod tests {
         let good =
             json!({"type": "Ready", "status": "True", "reason": "Ok", "lastTransitionTime": "2024-01-01T00:00:00Z"});
         let mut errors = Errors::new();
-        validate_conditions(&[good.clone()], &Path::root("status.conditions"), &mut errors);
+        validate_conditions(std::slice::from_ref(&good), &Path::root("status.conditions"), &mut errors);
         assert!(errors.is_empty());
         validate_conditions(&[good.clone(), good], &Path::root("c"), &mut errors);
         validate_conditions(&[json!({"type": "A", "status": "Yes", "reason": "1"})], &Path::root("c"), &mut errors);

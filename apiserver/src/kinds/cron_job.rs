@@ -85,7 +85,7 @@ impl Rules for CronJob {
         validate_schedule(spec, old.map(|old| child(old, "spec").unwrap_or(&empty)), &path, errors);
         let job = descend(spec, &["jobTemplate", "spec"]).unwrap_or(&empty);
         let at = path.at("jobTemplate.spec");
-        validate_spec(job, &at, errors);
+        validate_spec(job, old.and_then(|old| descend(old, &["spec", "jobTemplate", "spec"])), &at, errors);
         if let Some(selector) = child(job, "selector") {
             errors.invalid(at.at("selector"), selector.clone(), "`selector` will be auto-generated");
         }

@@ -125,7 +125,7 @@ impl Rules for DaemonSet {
             errors.invalid(path.at("selector"), selector.clone(), "empty selector is invalid for daemonset");
         }
         let at = path.at("template");
-        validate_template(template, &Owner::default(), &at, errors);
+        validate_template(template, &Owner::replacing(old, &["spec", "template"]), &at, errors);
         validate_always("DaemonSet", template, &at, errors);
         non_negative(errors, spec, &path, "minReadySeconds");
         validate_strategy(spec, &path, errors);

@@ -13,7 +13,7 @@ use super::path::{
 use super::pod::{
     Owner, default, default_template, dns_label_warning, drop_disabled, template_warnings, validate_replicated,
 };
-use super::{Context, Rules, check_object_first};
+use super::{Context, Rules};
 use api::document::{self, as_map};
 use api::field::Errors;
 use api::{Map, Value};
@@ -60,7 +60,7 @@ pub(super) fn workload_warnings(object: &Value, old: Option<&Value>) -> Vec<Stri
 }
 
 /// Checks selector and template, as Deployments and ReplicaSets have them alike.
-pub(super) fn validate_selector_and_template(spec: &Value, path: &Path, errors: &mut Errors) {
+pub(super) fn validate_selector_and_template(spec: &Value, old: Option<&Value>, path: &Path, errors: &mut Errors) {
     let selector = child(spec, "selector");
     let at = path.at("selector");
     match selector {
@@ -77,7 +77,14 @@ pub(super) fn validate_selector_and_template(spec: &Value, path: &Path, errors: 
     }
     let empty = Value::Object(Map::new());
     let template = child(spec, "template").unwrap_or(&empty);
-    validate_replicated("ReplicaSet", template, selector, &Owner::default(), &path.at("template"), errors);
+    validate_replicated(
+        "ReplicaSet",
+        template,
+        selector,
+        &Owner::replacing(old, &["spec", "template"]),
+        &path.at("template"),
+        errors,
+    );
 }
 
 fn validate_strategy(spec: &Value, path: &Path, errors: &mut Errors) {
@@ -142,15 +149,11 @@ impl Rules for Deployment {
     }
 
     fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
-        check_object_first(self, object, old, errors);
-    }
-
-    fn validate(&self, object: &Value, errors: &mut Errors) {
         let path = Path::root("spec");
         let empty = Value::Object(Map::new());
         let spec = child(object, "spec").unwrap_or(&empty);
         non_negative(errors, spec, &path, "replicas");
-        validate_selector_and_template(spec, &path, errors);
+        validate_selector_and_template(spec, old, &path, errors);
         validate_strategy(spec, &path, errors);
         let counts = ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"];
         non_negative_fields(errors, spec, &path, &counts);
@@ -159,10 +162,9 @@ impl Rules for Deployment {
         {
             errors.invalid(path.at("progressDeadlineSeconds"), deadline, "must be greater than minReadySeconds");
         }
-    }
-
-    fn validate_update(&self, object: &Value, old: &Value, errors: &mut Errors) {
-        immutable_selector(object, old, errors);
+        if let Some(old) = old {
+            immutable_selector(object, old, errors);
+        }
     }
 
     fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut Errors) {

@@ -110,7 +110,7 @@ fn validate_generated_selector(job: &Value, spec: &Value, prefixed: bool, errors
 }
 
 /// Checks a Job's specification but for its selector, which a template does not have.
-pub(super) fn validate_spec(spec: &Value, path: &Path, errors: &mut Errors) {
+pub(super) fn validate_spec(spec: &Value, old: Option<&Value>, path: &Path, errors: &mut Errors) {
     let counts = [
         "parallelism",
         "completions",
@@ -142,7 +142,7 @@ pub(super) fn validate_spec(spec: &Value, path: &Path, errors: &mut Errors) {
     let empty = Value::Object(Map::new());
     let template = child(spec, "template").unwrap_or(&empty);
     let at = path.at("template");
-    validate_template(template, &Owner::default(), &at, errors);
+    validate_template(template, &Owner::replacing(old, &["template"]), &at, errors);
     let restart = child(template, "spec").map(|spec| text(spec, "restartPolicy")).unwrap_or_default();
     let at = at.at("spec.restartPolicy");
     match restart {
@@ -158,7 +158,7 @@ pub(super) fn validate_spec(spec: &Value, path: &Path, errors: &mut Errors) {
 /// Checks the specification of a Job, with its selector.
 fn validate_selecting_spec(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
     let path = Path::root("spec");
-    validate_spec(spec, &path, errors);
+    validate_spec(spec, old, &path, errors);
     let selector = child(spec, "selector");
     match selector {
         None => errors.required(path.at("selector"), ""),

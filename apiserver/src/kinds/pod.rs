@@ -47,7 +47,6 @@ use api::{Map, Value, names, time};
 use options::Options;
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
-use std::sync::LazyLock;
 
 /// Rules of Pods.
 pub struct Pod;
@@ -60,12 +59,15 @@ pub struct Owner<'a> {
     /// The pod's name; empty in a template.
     pub name: &'a str,
     pub is_mirror: bool,
-    /// Claims of a StatefulSet, which its pods mount like volumes.
-    pub claim_templates: &'a [Value],
-    /// Host name and subdomain come from elsewhere (StatefulSet).
-    pub ignores_host_names: bool,
     /// The pod or template that is replaced: what it already breaks stays allowed.
     pub old: Option<&'a Value>,
+}
+
+impl<'a> Owner<'a> {
+    /// Owner of a template at `keys` of a workload, which replaces that of the workload `old`.
+    pub fn replacing(old: Option<&'a Value>, keys: &[&str]) -> Owner<'a> {
+        Owner { old: old.and_then(|old| descend(old, keys)), ..Owner::default() }
+    }
 }
 
 /// What the checks of a container need to know of the pod.
@@ -106,13 +108,6 @@ impl<'a> Scope<'a> {
             options: Options::new(owner.old.and_then(|old| child(old, "spec"))),
         }
     }
-
-    fn add_claim_templates(&mut self, templates: &'a [Value]) {
-        static CLAIM: LazyLock<Value> = LazyLock::new(|| json!({"persistentVolumeClaim": {}}));
-        for template in templates {
-            self.volumes.insert(document::name(template), Volume { source: &CLAIM, valid: true });
-        }
-    }
 }
 
 /// Checks of a pod that are the same when it is made and when it is changed from `old`.
@@ -121,7 +116,7 @@ fn validate(pod: &Value, old: Option<&Value>, errors: &mut Errors) {
     let empty = Value::Object(Map::new());
     let spec = child(pod, "spec").unwrap_or(&empty);
     let is_mirror = annotations::is_mirror(pod);
-    let owner = Owner { is_pod: true, name: document::name(pod), is_mirror, old, ..Owner::default() };
+    let owner = Owner { is_pod: true, name: document::name(pod), is_mirror, old };
     let path = Path::root("spec");
     spec::validate(spec, &owner, &path, errors);
     spec::validate_pod_only(spec, &path, errors);

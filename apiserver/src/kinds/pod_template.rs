@@ -28,7 +28,7 @@ impl Rules for PodTemplate {
     fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
         let empty = Value::Object(Map::new());
         let template = child(object, "template").unwrap_or(&empty);
-        let owner = Owner { old: old.and_then(|old| child(old, "template")), ..Owner::default() };
+        let owner = Owner::replacing(old, &["template"]);
         validate_template(template, &owner, &Path::root("template"), errors);
     }
 

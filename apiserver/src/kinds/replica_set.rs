@@ -7,7 +7,7 @@ use super::deployment::{
 use super::equality::same;
 use super::path::{Path, at_most, child, non_negative_fields};
 use super::pod::default;
-use super::{Context, Rules, check_object_first};
+use super::{Context, Rules};
 use api::document;
 use api::field::Errors;
 use api::{Map, Value};
@@ -55,19 +55,14 @@ impl Rules for ReplicaSet {
     }
 
     fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
-        check_object_first(self, object, old, errors);
-    }
-
-    fn validate(&self, object: &Value, errors: &mut Errors) {
         let empty = Value::Object(Map::new());
         let spec = child(object, "spec").unwrap_or(&empty);
         let path = Path::root("spec");
         non_negative_fields(errors, spec, &path, &["replicas", "minReadySeconds"]);
-        validate_selector_and_template(spec, &path, errors);
-    }
-
-    fn validate_update(&self, object: &Value, old: &Value, errors: &mut Errors) {
-        immutable_selector(object, old, errors);
+        validate_selector_and_template(spec, old, &path, errors);
+        if let Some(old) = old {
+            immutable_selector(object, old, errors);
+        }
     }
 
     fn validate_status_update(&self, object: &Value, _old: &Value, errors: &mut Errors) {

@@ -38,7 +38,7 @@ impl Rules for ReplicationController {
         drop_disabled_at(object, Some(old), "spec.template.spec");
     }
 
-    fn validate(&self, object: &Value, errors: &mut Errors) {
+    fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
         let empty = Value::Object(Map::new());
         let spec = child(object, "spec").unwrap_or(&empty);
         let path = Path::root("spec");
@@ -57,7 +57,7 @@ impl Rules for ReplicationController {
             let detail = "`selector` does not match template `labels`";
             errors.invalid(at.at("metadata.labels"), shown(labels), detail);
         }
-        validate_template(template, &Owner::default(), &at, errors);
+        validate_template(template, &Owner::replacing(old, &["spec", "template"]), &at, errors);
         validate_always("ReplicationController", template, &at, errors);
     }
 

@@ -12,7 +12,7 @@ use super::persistent_volume_claim::claim_warnings;
 use super::pod::{
     Owner, default, default_claim, validate_always, validate_claim_spec, validate_selected, validate_template,
 };
-use super::{Context, Rules, check_object_first};
+use super::{Context, Rules};
 use api::document::as_map;
 use api::field::Errors;
 use api::{Map, Value, names};
@@ -53,7 +53,7 @@ fn validate_strategy(spec: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn validate_pods(spec: &Value, path: &Path, errors: &mut Errors) {
+fn validate_pods(spec: &Value, old: Option<&Value>, path: &Path, errors: &mut Errors) {
     let at = path.at("selector");
     let selector = child(spec, "selector");
     match selector {
@@ -73,7 +73,7 @@ fn validate_pods(spec: &Value, path: &Path, errors: &mut Errors) {
             if !selector.is_some_and(is_empty) {
                 validate_selected(template, selector, &path, errors);
             }
-            validate_template(template, &Owner::default(), &path, errors);
+            validate_template(template, &Owner::replacing(old, &["spec", "template"]), &path, errors);
             // Upstream looks at these once more.
             if let Some(metadata) = child(template, "metadata") {
                 validate_labels(metadata, &path, "labels", errors);
@@ -169,10 +169,6 @@ impl Rules for StatefulSet {
     }
 
     fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
-        check_object_first(self, object, old, errors);
-    }
-
-    fn validate(&self, object: &Value, errors: &mut Errors) {
         let empty = Value::Object(Map::new());
         let spec = child(object, "spec").unwrap_or(&empty);
         let path = Path::root("spec");
@@ -193,7 +189,10 @@ impl Rules for StatefulSet {
         if let Some(start) = child(spec, "ordinals").and_then(|o| int(o, "start")).filter(|start| *start < 0) {
             errors.invalid(path.at("ordinals.start"), start, "must be greater than or equal to 0");
         }
-        validate_pods(spec, &path, errors);
+        validate_pods(spec, old, &path, errors);
+        if let Some(old) = old {
+            self.validate_update(object, old, errors);
+        }
     }
 
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut Errors) {

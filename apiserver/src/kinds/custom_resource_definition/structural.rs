@@ -25,7 +25,7 @@ pub fn unreadable(schema: &Value) -> Option<String> {
     if child(schema, "x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(false)) {
         return Some("internal error: 'x-kubernetes-preserve-unknown-fields' must be true or undefined".to_owned());
     }
-    if list(schema, "items").first().is_some() {
+    if !list(schema, "items").is_empty() {
         return Some("OpenAPIV3Schema 'items' must be a schema, but is an array".to_owned());
     }
     let below = item(schema).into_iter().chain(entries(schema, "properties").map(|(_, property)| property));

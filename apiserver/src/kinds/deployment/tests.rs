@@ -42,7 +42,7 @@ fn problems(rules: &dyn Rules, object: &Value) -> Vec<String> {
 
 fn update_problems(rules: &dyn Rules, fields: &[(&str, Value)]) -> Vec<String> {
     let mut errors = Errors::new();
-    rules.validate_update(&made(rules, fields), &made(rules, &[]), &mut errors);
+    rules.check(&made(rules, fields), Some(&made(rules, &[])), &mut errors);
     texts(errors)
 }
 
@@ -224,6 +224,20 @@ fn stateful_sets_are_checked() {
             "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
         ]
     );
+}
+
+#[test]
+fn templates_keep_what_they_had() {
+    let kinds: [&dyn Rules; 4] = [&Deployment, &ReplicaSet, &StatefulSet, &DaemonSet];
+    for rules in kinds {
+        let compared = ("spec.template.spec.tolerations", json!([{"key": "a", "operator": "Lt", "value": "1"}]));
+        let object = made(rules, std::slice::from_ref(&compared));
+        assert_eq!(problems(rules, &object).len(), 1);
+        assert_eq!(update_problems(rules, &[compared]).len(), 1);
+        let mut errors = Errors::new();
+        rules.check(&object, Some(&object), &mut errors);
+        assert_eq!(texts(errors), [""; 0]);
+    }
 }
 
 #[test]

@@ -172,13 +172,13 @@ pub fn validate_csi(source: &Value, path: &Path, errors: &mut Errors) {
     for key in SECRETS {
         let Some(secret) = child(source, key) else { continue };
         let path = path.at(key);
-        let checks: [(&str, fn(&str) -> Vec<String>); 2] =
-            [("name", names::dns1123_subdomain), ("namespace", names::dns1123_label)];
-        for (part, problems) in checks {
-            match text(secret, part) {
-                "" => errors.required(path.at(part), ""),
-                value => invalid_each(errors, &path.at(part), value, problems(value)),
-            }
+        match text(secret, "name") {
+            "" => errors.required(path.at("name"), ""),
+            name => invalid_each(errors, &path.at("name"), name, names::dns1123_subdomain(name)),
+        }
+        match text(secret, "namespace") {
+            "" => errors.required(path.at("namespace"), ""),
+            namespace => invalid_each(errors, &path.at("namespace"), namespace, names::dns1123_label(namespace)),
         }
     }
 }

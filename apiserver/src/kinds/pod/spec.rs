@@ -22,7 +22,6 @@ pub fn validate(spec: &Value, owner: &Owner, path: &Path, errors: &mut Errors) {
         errors.required(path.at("terminationGracePeriodSeconds"), "");
     }
     volumes::validate(spec, owner.name, &mut scope, &path.at("volumes"), errors);
-    scope.add_claim_templates(owner.claim_templates);
     resources::validate_pod_claims(spec, owner.is_mirror, &path.at("resourceClaims"), errors);
     containers::validate(spec, &scope, path, errors);
     resources::validate_pod(spec, &scope, path, errors);
@@ -41,7 +40,7 @@ pub fn validate(spec: &Value, owner: &Owner, path: &Path, errors: &mut Errors) {
     affinity::validate_spread(list(spec, "topologySpreadConstraints"), &scope.options, &at, errors);
     security::validate_host_process(spec, path, errors);
     security::validate_host_users(spec, &scope, path, errors);
-    validate_names(spec, owner, path, errors);
+    validate_names(spec, path, errors);
     validate_deadline(spec, path, errors);
     let at = path.at("tolerations");
     let comparing = scope.options.comparing_tolerations;
@@ -58,7 +57,7 @@ pub fn validate(spec: &Value, owner: &Owner, path: &Path, errors: &mut Errors) {
     containers::visit(spec, path, |container, path| env::validate_file_key_volumes(container, &scope, path, errors));
 }
 
-fn validate_names(spec: &Value, owner: &Owner, path: &Path, errors: &mut Errors) {
+fn validate_names(spec: &Value, path: &Path, errors: &mut Errors) {
     if let Some(name) = opt_text(spec, "hostnameOverride") {
         let path = path.at("hostnameOverride");
         if flag(spec, "setHostnameAsFQDN") {
@@ -80,10 +79,8 @@ fn validate_names(spec: &Value, owner: &Owner, path: &Path, errors: &mut Errors)
     };
     check("serviceAccountName", names::dns1123_subdomain);
     check("nodeName", names::dns1123_subdomain);
-    if !owner.ignores_host_names {
-        check("hostname", names::dns1123_label);
-        check("subdomain", names::dns1123_label);
-    }
+    check("hostname", names::dns1123_label);
+    check("subdomain", names::dns1123_label);
     check("priorityClassName", names::dns1123_subdomain);
     if let Some(class) = opt_text(spec, "runtimeClassName") {
         invalid_each(errors, &path.at("runtimeClassName"), class, names::dns1123_subdomain(class));

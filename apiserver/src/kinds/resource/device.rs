@@ -70,8 +70,7 @@ fn shortened(key: &str) -> String {
 }
 
 fn validate_attribute(attribute: &Value, path: &Path, errors: &mut Errors) {
-    if let Some(value) = opt_text(attribute, "string").filter(|value| value.len() > MAX_ATTRIBUTE_VALUE) {
-        let _ = value;
+    if text(attribute, "string").len() > MAX_ATTRIBUTE_VALUE {
         errors.too_long(path.at("string"), MAX_ATTRIBUTE_VALUE);
     }
     if let Some(version) = opt_text(attribute, "version") {
