@@ -319,8 +319,10 @@ fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
 /// The form that the client wants; lists and objects can also be tables and metadata.
 pub fn wanted(incoming: &Incoming) -> Result<Output, ApiError> {
     let mut output = negotiate::output(&incoming.headers, &incoming.query, true)?;
-    let include = incoming.query.get("includeObject").unwrap_or_default();
-    output.include = IncludeObject::parse(include).map_err(ApiError::bad_request)?;
+    if output.shape == negotiate::Shape::Table {
+        let include = incoming.query.get("includeObject").unwrap_or_default();
+        output.include = IncludeObject::parse(include).map_err(ApiError::bad_request)?;
+    }
     Ok(output)
 }
 

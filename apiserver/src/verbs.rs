@@ -44,14 +44,16 @@ pub async fn serve(
         "update" | "patch" => route.collection,
         _ => false,
     };
+    // Whoever can list can ask for a watch, and be refused by the resource itself.
+    let unwatchable = route.verb == "watch" && !resource.kind.has_verb("watch") && resource.kind.has_verb("list");
+    if misplaced || !(unwatchable || resource.kind.has_verb(route.verb)) {
+        return Err(ApiError::no_such_method());
+    }
     if !resource.kind.deprecation.is_empty() {
         incoming.warnings.add(resource.kind.deprecation);
     }
-    if route.verb == "watch" && !resource.kind.has_verb("watch") && resource.kind.has_verb("list") {
+    if unwatchable {
         return Err(ApiError::method_not_allowed(resource.kind, "watch"));
-    }
-    if misplaced || !resource.kind.has_verb(route.verb) {
-        return Err(ApiError::no_such_method());
     }
     negotiate::routed(&incoming)?;
     match route.verb {

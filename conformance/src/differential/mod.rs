@@ -18,12 +18,15 @@ use http::Method;
 use record::{Expected, Observed};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use topic::{Change, Prepare, Request, Topic};
 
 /// Differences that a failing topic prints; the rest is only counted.
 const PRINTED: usize = 25;
 /// How often a write is tried again when somebody else changed the object in between.
 const CONFLICTS: usize = 5;
+/// How often a request with `again_while` is sent again.
+const AGAIN: usize = 250;
 
 /// One case a topic of the directory, named `differential::TOPIC`.
 pub fn cases(directory: &Path) -> Result<Vec<Case>> {
@@ -202,7 +205,14 @@ impl Runner<'_> {
         let body = request.bytes()?;
         let content_type = if body.is_empty() { "" } else { request.content_type() };
         let sending = Sending { content_type, headers: &request.headers(), body };
-        let answer = self.send(method.clone(), &request.path, &sending)?;
+        let mut answer = self.send(method.clone(), &request.path, &sending)?;
+        for _ in 0..AGAIN {
+            if request.again_while != Some(answer.status) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            answer = self.send(method.clone(), &request.path, &sending)?;
+        }
         if method == Method::POST
             && answer.status == 201
             && let Some(name) = answer.json().ok().and_then(|made| made["metadata"]["name"].as_str().map(str::to_owned))

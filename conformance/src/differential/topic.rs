@@ -116,6 +116,9 @@ pub struct Request {
     /// The body's bytes in base64, instead.
     #[serde(default)]
     base64: String,
+    /// Ask again, for a while, as long as the answer has this code: what authorizes follows what is written, soon.
+    #[serde(default)]
+    pub again_while: Option<u16>,
     #[serde(default)]
     pub managed: bool,
 }
