@@ -35,7 +35,7 @@ pub fn serve(incoming: &Incoming, parts: &[&str]) -> Result<Response<Body>, ApiE
             }
             Ok(document(incoming, Dialect::V3, &name))
         }
-        _ => Err(ApiError::no_such_resource()),
+        _ => Ok(crate::paths::not_found()),
     }
 }
 
