@@ -212,11 +212,14 @@ pub fn delete_options(bytes: &[u8], format: Format) -> Result<Value, ApiError> {
     let decoded = decode(bytes, format, ty).map_err(|why| ApiError::bad_request(why.to_string()))?;
     let kind = document::get_str(&decoded.value, "kind");
     if !kind.is_empty() && kind != "DeleteOptions" {
-        // Upstream names the file in which it keeps the options' types.
-        const SCHEME: &str = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27";
-        let version = document::get_str(&decoded.value, "apiVersion");
-        let message = format!("no kind {kind:?} is registered for version {version:?} in scheme {SCHEME:?}");
-        return Err(ApiError::bad_request(message));
+        let version = match document::get_str(&decoded.value, "apiVersion") {
+            "" => "v1",
+            version => version,
+        };
+        const SCHEME: &str = "\"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\"";
+        let (kind, version) = (api::field::quote(kind), api::field::quote(version));
+        let why = format!("no kind {kind} is registered for version {version} in scheme {SCHEME}");
+        return Err(ApiError::bad_request(why));
     }
     Ok(decoded.value)
 }

@@ -5,7 +5,7 @@
 
 use crate::authn::{self, AuthnError, PeerIdentity, User};
 use crate::authz::{self, Attributes, Decision};
-use crate::negotiate::{self, JSON, Output};
+use crate::negotiate::{self, JSON, Output, Shape};
 use crate::resources::Resource;
 use crate::response::{self, Body, BoxError};
 use crate::route::{Query, Route, percent_decode};
@@ -319,7 +319,7 @@ fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
 /// The form that the client wants; lists and objects can also be tables and metadata.
 pub fn wanted(incoming: &Incoming) -> Result<Output, ApiError> {
     let mut output = negotiate::output(&incoming.headers, &incoming.query, true)?;
-    if output.shape == negotiate::Shape::Table {
+    if output.shape == Shape::Table {
         let include = incoming.query.get("includeObject").unwrap_or_default();
         output.include = IncludeObject::parse(include).map_err(ApiError::bad_request)?;
     }
