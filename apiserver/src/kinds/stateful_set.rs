@@ -190,8 +190,9 @@ impl Rules for StatefulSet {
             errors.invalid(path.at("ordinals.start"), start, "must be greater than or equal to 0");
         }
         validate_pods(spec, old, &path, errors);
-        if let Some(old) = old {
-            self.validate_update(object, old, errors);
+        match old {
+            Some(old) => self.validate_update(object, old, errors),
+            None => self.validate_create(object, errors),
         }
     }
 

@@ -107,7 +107,10 @@ fn deployments_are_defaulted_and_checked() {
     let other = ("spec.selector", json!({"matchLabels": {"app": "b"}}));
     assert_eq!(
         update_problems(&Deployment, &[other]),
-        ["spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"b\"}}: field is immutable"]
+        [
+            "spec.template.metadata.labels: Invalid value: {\"app\":\"a\"}: `selector` does not match template `labels`",
+            "spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"b\"}}: field is immutable"
+        ]
     );
     assert!(Deployment.generation_changed(&made(&Deployment, &[("metadata.annotations", json!({"a": "b"}))]), &object));
 }
