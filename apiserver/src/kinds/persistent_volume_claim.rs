@@ -58,7 +58,7 @@ impl Rules for PersistentVolumeClaim {
         let size = |object, path| document::get(object, path).and_then(quantity);
         if let (Some(new), Some(before)) = (size(claim, SIZE), size(old, SIZE))
             && new < before
-            && size(old, "status.capacity.storage").is_some_and(|granted| new <= granted)
+            && size(old, "status.capacity.storage").map_or(new.is_zero() || new.is_negative(), |granted| new <= granted)
         {
             errors.forbidden(SIZE, "field can not be less than status.capacity");
         }

@@ -91,9 +91,16 @@ fn docker_config(secret: &Value, key: &str, errors: &mut Errors) {
         return errors.required(path, "");
     };
     let bytes = STANDARD.decode(value.as_str().unwrap_or_default()).unwrap_or_default();
-    if let Err(why) = serde_json::from_slice::<api::Map>(&bytes) {
-        errors.invalid(path, "<secret contents redacted>", why.to_string());
-    }
+    let what = match api::codec::json::decode_any(&bytes) {
+        Ok(Value::Object(_) | Value::Null) => return,
+        Ok(Value::Array(_)) => "array",
+        Ok(Value::String(_)) => "string",
+        Ok(Value::Number(_)) => "number",
+        Ok(Value::Bool(_)) => "bool",
+        Err(why) => return errors.invalid(path, "<secret contents redacted>", why),
+    };
+    let why = format!("json: cannot unmarshal {what} into Go value of type map[string]interface {{}}");
+    errors.invalid(path, "<secret contents redacted>", why);
 }
 
 #[cfg(test)]
