@@ -132,7 +132,8 @@ fn patch(cx: &Context) -> Result<()> {
     cx.kubectl(&format!("patch deployment p --type=json -p '{json}'"))?;
     ensure!(cx.path("deployment/p", "{.spec.template.spec.containers[0].image} {.metadata.labels.a/b}")? == "y c");
     let failing = r#"[{"op":"test","path":"/spec/replicas","value":7}]"#;
-    has(&cx.kubectl_fails(&format!("patch deployment p --type=json -p '{failing}'"))?, &["test", "/spec/replicas"])?;
+    let refused = cx.kubectl_fails(&format!("patch deployment p --type=json -p '{failing}'"))?;
+    has(&refused, &["The request is invalid: the server rejected our request due to an error in our request"])?;
     has(
         &cx.kubectl("patch deployment p --type=merge -p '{\"metadata\":{\"labels\":{\"new\":\"yes\"}}}'")?,
         &["(no change)"],
