@@ -1,10 +1,10 @@
 //! NetworkPolicy.
 
 use super::Rules;
-use super::ip::validate_cidr;
+use super::ip::{cidr_warning, validate_cidr};
 use super::labels::validate_selector;
 use super::path::{Path, child, has, in_range, int, invalid_each, list, one_of, opt_text, shown, text, texts};
-use api::field::{Errors, quote};
+use api::field::Errors;
 use api::{Value, document, names};
 use serde_json::json;
 
@@ -54,10 +54,10 @@ impl Rules for NetworkPolicy {
     fn warnings(&self, policy: &Value, _: Option<&Value>) -> Vec<String> {
         let mut warnings = Vec::new();
         for_each_block(policy, &mut |block, path| {
-            warnings.extend(cidr_warning(text(block, "cidr"), &path.at("cidr")));
+            warnings.extend(cidr_warning(&path.at("cidr"), text(block, "cidr")));
             let path = path.at("except");
             let except = texts(block, "except").enumerate();
-            warnings.extend(except.filter_map(|(i, cidr)| cidr_warning(cidr, &path.index(i))));
+            warnings.extend(except.filter_map(|(i, cidr)| cidr_warning(&path.index(i), cidr)));
         });
         warnings
     }
@@ -93,14 +93,6 @@ fn networks(policy: &Value) -> Vec<String> {
         networks.extend(texts(block, "except").map(str::to_owned));
     });
     networks
-}
-
-/// Networks can be written in several ways; one is preferred.
-fn cidr_warning(cidr: &str, path: &Path) -> Option<String> {
-    let net: ipnet::IpNet = cidr.parse().ok()?;
-    let (given, canonical) = (quote(cidr), quote(&net.to_string()));
-    let differs = net.addr().is_ipv6() && given != canonical;
-    differs.then(|| format!("{path}: IPv6 CIDR value {given} should be in RFC 5952 canonical format ({canonical})"))
 }
 
 fn validate_rule(rule: &Value, peers: &str, known: &[String], path: &Path, errors: &mut Errors) {
