@@ -140,7 +140,9 @@ impl ClusterBuilder {
     async fn open_store(&self) -> anyhow::Result<Arc<dyn Store>> {
         match (self.store, &self.data_dir) {
             (StoreKind::Memory, _) => Ok(storage::memory()),
-            (StoreKind::Embedded, Some(dir)) => Ok(storage::open(&dir.join("store"), LogOptions::default()).await?),
+            (StoreKind::Embedded, Some(dir)) => {
+                Ok(storage::open(&dir.join("store"), LogOptions::default(), None).await?)
+            }
             (StoreKind::Embedded, None) => anyhow::bail!("the embedded store needs a data directory"),
         }
     }

@@ -55,7 +55,7 @@ async fn main() {
 
     let scratch = std::env::temp_dir().join(format!("coracle-throughput-{}", std::process::id()));
     let dir = std::env::args().nth(1).map_or_else(|| scratch.clone(), PathBuf::from);
-    let log = storage::open(&dir, LogOptions::default()).await.expect("the log opens");
+    let log = storage::open(&dir, LogOptions::default(), None).await.expect("the log opens");
     println!("log, 1 writer:        {:>9.0} commits/s", write(&log, 1, 2_000).await);
     println!("log, 64 writers:      {:>9.0} commits/s", write(&log, 64, 51_200).await);
     let stats = log.stats();
@@ -63,7 +63,7 @@ async fn main() {
     println!("log, bytes written per byte stored: {:.2}", stats.disk_bytes as f64 / stats.committed_bytes as f64);
     log.close().await;
     let start = Instant::now();
-    let log = storage::open(&dir, LogOptions::default()).await.expect("the log opens again");
+    let log = storage::open(&dir, LogOptions::default(), None).await.expect("the log opens again");
     println!("log, opening {} entries: {:.0?}", log.count("/registry/pods/"), start.elapsed());
     log.close().await;
     if dir == scratch

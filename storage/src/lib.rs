@@ -10,6 +10,7 @@
 //! - a list and a watch from the list's revision together see every change exactly once;
 //! - once durability is lost the store accepts no more changes and says why, while reads go on.
 
+mod codec;
 mod expiry;
 mod interest;
 pub mod log;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use codec::{Codec, Opened};
 pub use interest::{Interest, Tag};
 pub use log::{LogOptions, OpenError};
 pub use watch::Watch;
@@ -50,6 +52,8 @@ pub struct Entry {
     stamp: Option<u32>,
     /// When the store deletes it by itself: milliseconds since the Unix epoch.
     pub expires: Option<u64>,
+    /// What is kept of it is in a form in which it would not be written now; see [`Opened::stale`].
+    pub stale: bool,
 }
 
 impl Entry {
@@ -59,7 +63,7 @@ impl Entry {
             Some(at) => (splice(&put.value, at, 0, revision), u32::try_from(at).ok()),
             None => (put.value.clone(), None),
         };
-        Entry { key, value, created, revision, stamp, expires }
+        Entry { key, value, created, revision, stamp, expires, stale: false }
     }
 
     /// The same bytes with another revision in place of the entry's own; the frame of a deletion carries the deletion's.
@@ -69,6 +73,15 @@ impl Entry {
             Some(at) if revision != self.revision => splice(&self.value, at, digits(self.revision), revision),
             _ => self.value.clone(),
         }
+    }
+
+    /// The bytes without the revision's digits: what a [`Codec`] is given.
+    fn unstamped(&self) -> Bytes {
+        let Some(at) = self.stamp_offset() else { return self.value.clone() };
+        let mut bytes = Vec::with_capacity(self.value.len());
+        bytes.extend_from_slice(&self.value[..at]);
+        bytes.extend_from_slice(&self.value[at + digits(self.revision)..]);
+        Bytes::from(bytes)
     }
 
     /// The offset in `value` of the revision's decimal digits, if the writer had them inserted.
@@ -196,6 +209,9 @@ pub enum Error {
     /// The commit itself makes no sense; the text says why.
     #[error("invalid commit: {0}")]
     Invalid(&'static str),
+    /// The value could not be brought into the form in which it is kept; the text says why.
+    #[error("{0}")]
+    Sealing(String),
 }
 
 /// What to list. All entries whose key starts with `prefix`, in key order.
@@ -353,6 +369,12 @@ pub trait Store: Send + Sync + 'static {
     /// The latest acknowledged revision.
     fn revision(&self) -> Revision;
 
+    /// Returns when reads and lists see everything that was acknowledged to anyone before the call: by other servers on the
+    /// same store too, where there can be such.
+    async fn catch_up(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Returns when the store has reached `revision`, or [`Error::FutureRevision`] after `timeout`.
     async fn wait_for(&self, revision: Revision, timeout: Duration) -> Result<(), Error>;
 
@@ -380,7 +402,7 @@ pub fn memory_with(limits: Limits) -> Arc<dyn Store> {
 }
 
 /// Opens the embedded log in `dir`, which is made (0700) if need be, and recovers what is there. Takes the directory's
-/// lock until [`Store::close`].
-pub async fn open(dir: &Path, options: LogOptions) -> Result<Arc<dyn Store>, OpenError> {
-    Ok(log::open(dir, options).await?)
+/// lock until [`Store::close`]. Values are kept as `codec` has it, or as they are.
+pub async fn open(dir: &Path, options: LogOptions, codec: Option<Arc<dyn Codec>>) -> Result<Arc<dyn Store>, OpenError> {
+    Ok(log::open(dir, options, codec).await?)
 }

@@ -8,6 +8,7 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use parking_lot::RwLock;
 use tokio::sync::{Notify, watch};
 
@@ -49,6 +50,8 @@ pub(crate) struct Change {
     pub(crate) entry: Arc<Entry>,
     pub(crate) deletes: bool,
     pub(crate) revision: Revision,
+    /// What is kept of a new entry, if that is not its value.
+    pub(crate) sealed: Option<Bytes>,
 }
 
 impl Change {
@@ -73,9 +76,9 @@ impl Change {
                 let created = current.map_or(revision, |entry| entry.created);
                 let expires = put.ttl.map(|ttl| crate::expiry::deadline(now, ttl));
                 let entry = Arc::new(Entry::new(key, put, created, revision, expires));
-                Ok(Change { entry, deletes: false, revision })
+                Ok(Change { entry, deletes: false, revision, sealed: None })
             }
-            (None, Some(entry)) => Ok(Change { entry: entry.clone(), deletes: true, revision }),
+            (None, Some(entry)) => Ok(Change { entry: entry.clone(), deletes: true, revision, sealed: None }),
             (None, None) => Err(Error::Conflict { current: None }),
         }
     }
@@ -166,7 +169,7 @@ impl State {
     }
 
     fn apply_one(&self, visible: &mut Visible, change: Change) -> (Committed, Arc<Ring>) {
-        let Change { entry, deletes, revision } = change;
+        let Change { entry, deletes, revision, sealed: _ } = change;
         let result = (!deletes).then(|| entry.clone());
         let shard = visible.shard(&entry.key);
         let previous = match &result {

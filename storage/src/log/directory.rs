@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::OpenError;
 use super::disk::{Disk, Output};
 use super::record::{self, FileKind, HEADER};
-use crate::{Revision, Stats};
+use crate::{Codec, Error, Revision, Stats};
 
 const LOCK: &str = "lock";
 const TEMPORARY: &str = ".tmp";
@@ -22,6 +23,8 @@ const TEMPORARY: &str = ".tmp";
 pub(crate) struct Directory {
     disk: Arc<dyn Disk>,
     path: PathBuf,
+    /// How values are kept in the files, if not as they are.
+    codec: Option<Arc<dyn Codec>>,
     /// Held until the log is closed.
     lock: Mutex<Option<File>>,
     /// First revision and bytes of each segment.
@@ -42,10 +45,16 @@ pub(crate) fn name(kind: FileKind, number: Revision) -> String {
 }
 
 impl Directory {
-    pub(crate) fn new(disk: Arc<dyn Disk>, path: &Path, lock: Option<File>) -> Arc<Directory> {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        lock: Option<File>,
+        codec: Option<Arc<dyn Codec>>,
+    ) -> Arc<Directory> {
         Arc::new(Directory {
             disk,
             path: path.to_owned(),
+            codec,
             lock: Mutex::new(lock),
             segments: Mutex::default(),
             closing: AtomicBool::new(false),
@@ -57,6 +66,16 @@ impl Directory {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    pub(crate) fn codec(&self) -> Option<&dyn Codec> {
+        self.codec.as_deref()
+    }
+
+    /// What is to be written of `value`, if not itself.
+    pub(crate) fn seal(&self, key: &str, value: impl FnOnce() -> Bytes) -> Result<Option<Bytes>, Error> {
+        let Some(codec) = self.codec().filter(|codec| codec.seals(key)) else { return Ok(None) };
+        codec.seal(key, &value()).map_err(Error::Sealing)
     }
 
     /// The numbers of the files of `kind`, ascending.

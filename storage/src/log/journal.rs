@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 
+use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
@@ -91,7 +92,11 @@ impl Journal {
     /// See [`crate::Store::commit`].
     pub(crate) async fn commit(&self, commit: Commit) -> Result<Committed, Error> {
         let gone = |_| Error::Unavailable("the log's writer has ended".to_owned());
-        match self.shared.enqueue(&commit)? {
+        let sealed = match &commit.put {
+            Some(put) => self.shared.directory.seal(&commit.key, || put.value.clone())?,
+            None => None,
+        };
+        match self.shared.enqueue(&commit, sealed)? {
             Queued::Accepted(reply) => reply.await.map_err(gone)?,
             Queued::Conflict(conflict, durable) => {
                 durable.await.map_err(gone)??;
@@ -128,7 +133,7 @@ impl Drop for Journal {
 
 impl Shared {
     /// Decides a commit against everything accepted before it, and queues it.
-    fn enqueue(&self, commit: &Commit) -> Result<Queued, Error> {
+    fn enqueue(&self, commit: &Commit, sealed: Option<Bytes>) -> Result<Queued, Error> {
         let mut queue = self.queue.lock();
         if let Some(reason) = &queue.stopped {
             return Err(Error::Unavailable(reason.clone()));
@@ -144,6 +149,7 @@ impl Shared {
         let current = pending.map_or(visible.as_ref(), Change::result);
         match Change::decide(commit, current, queue.next, expiry::now()) {
             Ok(change) => {
+                let change = Change { sealed, ..change };
                 let (reply, receiver) = oneshot::channel();
                 queue.next += 1;
                 queue.bytes += size(&change);
@@ -286,9 +292,8 @@ impl Writer {
         self.buffer.clear();
         for waiting in batch {
             if let Waiting::Change(change, _) = waiting {
-                let kind = if change.deletes { Kind::Delete } else { Kind::Put };
                 let starts = self.buffer.is_empty();
-                record::encode(&mut self.buffer, kind, starts, change.revision, &change.entry);
+                record::encode(&mut self.buffer, change, starts);
             }
         }
         if self.buffer.is_empty() { Ok(()) } else { self.flush() }

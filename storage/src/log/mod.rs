@@ -41,7 +41,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::memory::Memory;
-use crate::{Limits, Revision};
+use crate::{Codec, Limits, Revision};
 use directory::Directory;
 pub(crate) use journal::Journal;
 
@@ -95,11 +95,15 @@ pub enum OpenError {
 }
 
 /// See [`crate::open`].
-pub(crate) async fn open(path: &Path, options: LogOptions) -> Result<Arc<Memory>, OpenError> {
+pub(crate) async fn open(
+    path: &Path,
+    options: LogOptions,
+    codec: Option<Arc<dyn Codec>>,
+) -> Result<Arc<Memory>, OpenError> {
     let path = path.to_owned();
     let opening = tokio::task::spawn_blocking(move || {
         let lock = directory::lock(&path)?;
-        open_on(Directory::new(Arc::new(disk::Native), &path, Some(lock)), options)
+        open_on(Directory::new(Arc::new(disk::Native), &path, Some(lock), codec), options)
     });
     let store = opening.await.map_err(io::Error::other)??;
     store.start_expiry();

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{Entry, Revision, digits};
+use crate::state::Change;
+use crate::{Codec, Entry, Opened, Put, Revision, digits};
 
 /// The version of everything in this file.
 pub(crate) const VERSION: u32 = 1;
@@ -16,6 +17,8 @@ const PREFIX: usize = 8;
 /// The fixed part of a body: kind, flags, revision, created, expires, stamp, key length.
 const FIXED: usize = 34;
 const STARTS_BATCH: u8 = 1;
+/// The value is what a codec made of it, without the revision.
+const SEALED: u8 = 2;
 const NO_STAMP: u32 = u32::MAX;
 
 /// What a file is.
@@ -48,22 +51,28 @@ pub(crate) struct Record<'a> {
     pub(crate) revision: Revision,
     pub(crate) created: Revision,
     pub(crate) key: &'a str,
+    is_sealed: bool,
     expires: u64,
     stamp: u32,
     value: &'a [u8],
 }
 
 impl Record<'_> {
-    /// The entry that a put describes; `key` is the record's own, shared.
-    pub(crate) fn entry(&self, key: Arc<str>) -> Entry {
-        Entry {
-            key,
-            value: Bytes::copy_from_slice(self.value),
-            created: self.created,
-            revision: self.revision,
-            stamp: (self.stamp != NO_STAMP).then_some(self.stamp),
-            expires: (self.expires != 0).then_some(self.expires),
+    /// The entry that a put describes; `key` is the record's own, shared. An error says why the value cannot be read.
+    pub(crate) fn entry(&self, key: Arc<str>, codec: Option<&dyn Codec>) -> Result<Entry, String> {
+        let value = Bytes::copy_from_slice(self.value);
+        let expires = (self.expires != 0).then_some(self.expires);
+        let (created, revision) = (self.created, self.revision);
+        if !self.is_sealed {
+            let stamp = (self.stamp != NO_STAMP).then_some(self.stamp);
+            let stale = codec.is_some_and(|codec| codec.seals(&key));
+            return Ok(Entry { key, value, created, revision, stamp, expires, stale });
         }
+        let codec =
+            codec.ok_or_else(|| format!("the value of {key} is encrypted, and no keys were given to read it"))?;
+        let Opened { value, revision_at, stale } = codec.open(&key, &value)?;
+        let put = Put { value, revision_at, ttl: None };
+        Ok(Entry { stale, ..Entry::new(key, &put, created, revision, expires) })
     }
 }
 
@@ -99,25 +108,29 @@ pub(crate) fn check_header(bytes: &[u8], kind: FileKind, number: Revision) -> Re
     Ok(u64_at(bytes, 24))
 }
 
-/// Appends a record about `entry`'s key, with `revision` as that of the change.
-pub(crate) fn encode(out: &mut Vec<u8>, kind: Kind, starts_batch: bool, revision: Revision, entry: &Entry) {
-    let value: &[u8] = if kind == Kind::Put { &entry.value } else { &[] };
-    let numbers = [revision, entry.created, entry.expires.unwrap_or(0)];
-    raw(out, kind, starts_batch, numbers, entry.stamp.unwrap_or(NO_STAMP), &entry.key, value);
+/// Appends a record of a change; `starts_batch` if it is the first of those that are written together.
+pub(crate) fn encode(out: &mut Vec<u8>, change: &Change, starts_batch: bool) {
+    let (entry, starts) = (&change.entry, if starts_batch { STARTS_BATCH } else { 0 });
+    let numbers = [change.revision, entry.created, entry.expires.unwrap_or(0)];
+    match &change.sealed {
+        _ if change.deletes => raw(out, Kind::Delete, starts, numbers, NO_STAMP, &entry.key, &[]),
+        Some(sealed) => raw(out, Kind::Put, starts | SEALED, numbers, NO_STAMP, &entry.key, sealed),
+        None => raw(out, Kind::Put, starts, numbers, entry.stamp.unwrap_or(NO_STAMP), &entry.key, &entry.value),
+    }
 }
 
 /// Appends a record that is about no key.
 pub(crate) fn encode_note(out: &mut Vec<u8>, kind: Kind, revision: Revision, created: u64) {
-    raw(out, kind, true, [revision, created, 0], NO_STAMP, "", &[]);
+    raw(out, kind, STARTS_BATCH, [revision, created, 0], NO_STAMP, "", &[]);
 }
 
-fn raw(out: &mut Vec<u8>, kind: Kind, starts: bool, numbers: [u64; 3], stamp: u32, key: &str, value: &[u8]) {
+fn raw(out: &mut Vec<u8>, kind: Kind, flags: u8, numbers: [u64; 3], stamp: u32, key: &str, value: &[u8]) {
     let start = out.len();
     let length = (FIXED + key.len() + value.len()) as u32;
     out.reserve(PREFIX + length as usize);
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&[kind as u8, if starts { STARTS_BATCH } else { 0 }]);
+    out.extend_from_slice(&[kind as u8, flags]);
     numbers.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
     out.extend_from_slice(&stamp.to_le_bytes());
     out.extend_from_slice(&(key.len() as u32).to_le_bytes());
@@ -152,11 +165,12 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Record<'_>, usize), &'static str> 
     let key = body.get(FIXED..key_end).and_then(|key| std::str::from_utf8(key).ok());
     let key = key.ok_or("the record's key is no text")?;
     let (revision, stamp, value) = (u64_at(body, 2), u32_at(body, 26), &body[key_end..]);
+    let is_sealed = body[1] & SEALED != 0;
     if kind == Kind::Put && stamp != NO_STAMP && stamp as usize + digits(revision) > value.len() {
         return Err("the record's revision stands outside its value");
     }
     let (created, expires, starts_batch) = (u64_at(body, 10), u64_at(body, 18), body[1] & STARTS_BATCH != 0);
-    let record = Record { kind, starts_batch, revision, created, key, expires, stamp, value };
+    let record = Record { kind, starts_batch, revision, created, key, is_sealed, expires, stamp, value };
     Ok((record, PREFIX + length))
 }
 
@@ -191,13 +205,13 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Put;
 
     fn sample() -> Vec<u8> {
         let put = Put { value: "{\"v\":\"\"}".into(), revision_at: Some(6), ttl: None };
         let entry = Entry::new("/registry/pods/a/b".into(), &put, 7, 12, Some(99));
         let mut bytes = Vec::new();
-        encode(&mut bytes, Kind::Put, true, 12, &entry);
+        let change = Change { entry: Arc::new(entry), deletes: false, revision: 12, sealed: None };
+        encode(&mut bytes, &change, true);
         bytes
     }
 
@@ -206,7 +220,7 @@ mod tests {
         let bytes = sample();
         let (record, length) = decode(&bytes).unwrap();
         assert_eq!((record.kind, record.starts_batch, record.revision, length), (Kind::Put, true, 12, bytes.len()));
-        let entry = record.entry(record.key.into());
+        let entry = record.entry(record.key.into(), None).unwrap();
         assert_eq!((&*entry.key, &*entry.value), ("/registry/pods/a/b", &b"{\"v\":\"12\"}"[..]));
         assert_eq!((entry.created, entry.expires, entry.stamp_offset()), (7, Some(99), Some(6)));
         assert_eq!(&*entry.with_revision(1000), b"{\"v\":\"1000\"}");

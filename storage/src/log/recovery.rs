@@ -136,9 +136,12 @@ impl Replay<'_> {
         let entry = match current {
             Some(current) if deletes => current,
             None if deletes => return Err(format!("{} is deleted but does not exist", record.key)),
-            current => Arc::new(record.entry(current.map_or_else(|| record.key.into(), |entry| entry.key.clone()))),
+            current => {
+                let key = current.map_or_else(|| record.key.into(), |entry| entry.key.clone());
+                Arc::new(record.entry(key, self.directory.codec())?)
+            }
         };
-        self.state.replay(Change { entry, deletes, revision: record.revision });
+        self.state.replay(Change { entry, deletes, revision: record.revision, sealed: None });
         Ok(())
     }
 }

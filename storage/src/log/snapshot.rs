@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::OpenError;
 use super::directory::{Directory, Writing, name};
 use super::record::{self, FileKind, HEADER, Kind};
-use crate::state::State;
+use crate::state::{Change, State};
 use crate::{Entry, RangeResult, Revision};
 
 /// Bytes between two flushes, so that the flush of a commit never waits for a whole snapshot to reach the disk.
@@ -45,7 +45,9 @@ fn fill(directory: &Directory, file: &mut Writing, content: &RangeResult, taken:
     let mut checksum = crc32c::crc32c(&record::header(FileKind::Snapshot, content.revision, taken));
     let mut chunk = Vec::new();
     for entry in &content.entries {
-        record::encode(&mut chunk, Kind::Put, false, entry.revision, entry);
+        let sealed = directory.seal(&entry.key, || entry.unstamped()).map_err(io::Error::other)?;
+        let change = Change { entry: entry.clone(), deletes: false, revision: entry.revision, sealed };
+        record::encode(&mut chunk, &change, false);
         if chunk.len() >= CHUNK {
             if directory.closing.load(Ordering::Relaxed) {
                 return Err(io::Error::new(io::ErrorKind::Interrupted, "the store is being closed"));
@@ -109,7 +111,10 @@ pub(super) fn load(directory: &Directory) -> Result<Option<Snapshot>, OpenError>
         }
         let (found, _) = record::decode(&buffer).map_err(|reason| damaged(offset, reason.to_owned()))?;
         match found.kind {
-            Kind::Put if found.revision <= revision => entries.push(Arc::new(found.entry(found.key.into()))),
+            Kind::Put if found.revision <= revision => {
+                let entry = found.entry(found.key.into(), directory.codec());
+                entries.push(Arc::new(entry.map_err(|reason| damaged(offset, reason))?));
+            }
             Kind::Footer if found.revision == entries.len() as u64 && found.created == checksum.into() => break,
             _ => return Err(damaged(offset, "the snapshot's records do not belong together".to_owned())),
         }

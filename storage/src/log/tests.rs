@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::join_all;
 
 use super::fault::{Fault, FaultyDisk};
@@ -32,7 +33,7 @@ impl Drop for Scratch {
 }
 
 fn on(disk: &FaultyDisk, options: &LogOptions) -> Result<Arc<Memory>, OpenError> {
-    open_on(Directory::new(Arc::new(disk.clone()), Path::new("/data"), None), options.clone())
+    open_on(Directory::new(Arc::new(disk.clone()), Path::new("/data"), None, None), options.clone())
 }
 
 /// So small that a few dozen commits rotate, snapshot and prune.
@@ -54,7 +55,8 @@ fn state(store: &dyn Store) -> Vec<Row> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_suite() {
     let scratch = Scratch::new();
-    let store = crate::open(&scratch.0, LogOptions { limits: suite::limits(), ..LogOptions::default() }).await.unwrap();
+    let store =
+        crate::open(&scratch.0, LogOptions { limits: suite::limits(), ..LogOptions::default() }, None).await.unwrap();
     suite::all(store).await;
 }
 
@@ -62,13 +64,13 @@ async fn the_suite() {
 async fn the_suite_with_constant_rotation() {
     let scratch = Scratch::new();
     let options = LogOptions { segment_bytes: 4000, snapshot_bytes: 5000, snapshot_ratio: 0, limits: suite::limits() };
-    suite::all(crate::open(&scratch.0, options).await.unwrap()).await;
+    suite::all(crate::open(&scratch.0, options, None).await.unwrap()).await;
 }
 
 #[tokio::test]
 async fn everything_is_back_after_reopening() {
     let scratch = Scratch::new();
-    let store = open(&scratch.0, LogOptions::default()).await.unwrap();
+    let store = open(&scratch.0, LogOptions::default(), None).await.unwrap();
     for n in 0..20 {
         store.commit(object(&format!("/registry/a/{}", n % 7), Expect::Any, "old")).await.unwrap();
     }
@@ -79,7 +81,7 @@ async fn everything_is_back_after_reopening() {
     let (before, revision) = (state(&*store), store.revision());
     store.close().await;
 
-    let store = open(&scratch.0, LogOptions::default()).await.unwrap();
+    let store = open(&scratch.0, LogOptions::default(), None).await.unwrap();
     assert_eq!((state(&*store), store.revision()), (before, revision));
     let mut watch = store.watch("/registry/a/", 12).unwrap();
     for revision in 13..=revision {
@@ -102,15 +104,15 @@ async fn everything_is_back_after_reopening() {
 #[tokio::test]
 async fn the_second_process_is_kept_out() {
     let scratch = Scratch::new();
-    let store = open(&scratch.0, LogOptions::default()).await.unwrap();
-    let Err(error) = open(&scratch.0, LogOptions::default()).await else { panic!("opened twice") };
+    let store = open(&scratch.0, LogOptions::default(), None).await.unwrap();
+    let Err(error) = open(&scratch.0, LogOptions::default(), None).await else { panic!("opened twice") };
     let message = error.to_string();
     assert!(
         matches!(error, OpenError::Locked { .. }) && message.contains(&std::process::id().to_string()),
         "{message}"
     );
     store.close().await;
-    open(&scratch.0, LogOptions::default()).await.unwrap().close().await;
+    open(&scratch.0, LogOptions::default(), None).await.unwrap().close().await;
 }
 
 #[tokio::test]
@@ -273,7 +275,7 @@ async fn what_recovery_has_shown_survives_a_crash() {
 async fn a_torn_end_of_a_real_file_is_cut_off() {
     let scratch = Scratch::new();
     for round in 0..3 {
-        let store = open(&scratch.0, LogOptions::default()).await.unwrap();
+        let store = open(&scratch.0, LogOptions::default(), None).await.unwrap();
         assert_eq!(store.count("/registry/a/"), round);
         store.commit(put(&format!("/registry/a/{round}"), Expect::Absent, "x")).await.unwrap();
         store.close().await;
@@ -428,4 +430,59 @@ async fn many_writers_share_a_flush() {
     assert_eq!(stats.commits, 500);
     assert!(stats.disk_bytes < stats.committed_bytes + 500 * 50 + 100, "the overhead of a record is small: {stats:?}");
     store.close().await;
+}
+
+/// Keeps what is under `/registry/secrets/` with its bits flipped by a key.
+struct Flipped(u8);
+
+impl Codec for Flipped {
+    fn seal(&self, key: &str, value: &Bytes) -> Result<Option<Bytes>, String> {
+        let flipped = || std::iter::once(self.0).chain(value.iter().map(|byte| byte ^ self.0)).collect();
+        Ok(self.seals(key).then(flipped))
+    }
+
+    fn seals(&self, key: &str) -> bool {
+        key.starts_with("/registry/secrets/")
+    }
+
+    fn open(&self, _: &str, kept: &Bytes) -> Result<crate::Opened, String> {
+        let (key, rest) = kept.split_first().ok_or("nothing was kept")?;
+        let value: Bytes = rest.iter().map(|byte| byte ^ key).collect();
+        let revision_at = value.len().checked_sub(2);
+        Ok(crate::Opened { value, revision_at, stale: *key != self.0 })
+    }
+}
+
+#[tokio::test]
+async fn what_a_codec_seals_is_in_no_file_and_comes_back() {
+    let disk = FaultyDisk::default();
+    let codec = |key: u8| Some(Arc::new(Flipped(key)) as Arc<dyn Codec>);
+    let open = |codec: Option<Arc<dyn Codec>>| {
+        open_on(Directory::new(Arc::new(disk.clone()), Path::new("/data"), None, codec), tiny())
+    };
+    let store = open(codec(0x20)).unwrap();
+    for n in 0..100 {
+        store.commit(object(&format!("/registry/secrets/{}", n % 5), Expect::Any, "password")).await.unwrap();
+        store.commit(object(&format!("/registry/plain/{}", n % 5), Expect::Any, "hello")).await.unwrap();
+    }
+    let before = state(&*store);
+    store.close().await;
+    assert!(store.stats().snapshots > 0);
+    let found = |text: &str| {
+        let holds = |name: &String| disk.bytes(name).windows(text.len()).any(|part| part == text.as_bytes());
+        disk.names().iter().any(holds)
+    };
+    assert!(!found("password") && found("hello"));
+
+    let store = open(codec(0x20)).unwrap();
+    let is_stale = |store: &Memory, key: &str| store.get(key).unwrap().unwrap().stale;
+    assert_eq!(state(&*store), before);
+    assert!(!is_stale(&store, "/registry/secrets/1") && !is_stale(&store, "/registry/plain/1"));
+    store.close().await;
+    let store = open(codec(0x40)).unwrap();
+    assert_eq!(state(&*store), before, "the old key is still known");
+    assert!(is_stale(&store, "/registry/secrets/1"), "and that it is the old one, too");
+    store.close().await;
+    let Err(error) = open(None) else { panic!("opened without a key") };
+    assert!(error.to_string().contains("no keys were given"), "{error}");
 }

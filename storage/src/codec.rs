@@ -1,0 +1,28 @@
+//! How values are kept outside this process.
+
+use bytes::Bytes;
+
+/// Turns values into what a store keeps of them (on the disk, in etcd) and back: encryption, other encodings. In memory a
+/// store always holds the values themselves. Both directions may block for a short time (a key service), seldom.
+pub trait Codec: Send + Sync + 'static {
+    /// What to keep in place of `value`; `None`: the value itself. The value is without its revision. An error is the reason why
+    /// it cannot be kept; it reaches the client.
+    fn seal(&self, key: &str, value: &Bytes) -> Result<Option<Bytes>, String>;
+
+    /// Whether values of `key` are kept in another form.
+    fn seals(&self, key: &str) -> bool;
+
+    /// The value of which `kept` was made, by this program or another; the reason if that cannot be told.
+    fn open(&self, key: &str, kept: &Bytes) -> Result<Opened, String>;
+}
+
+/// A value that was read.
+#[derive(Clone)]
+pub struct Opened {
+    /// The bytes, without the revision.
+    pub value: Bytes,
+    /// The offset in `value` at which the revision is to be inserted.
+    pub revision_at: Option<usize>,
+    /// Whether it would be kept in another form if it were written now: with another key, in another encoding.
+    pub stale: bool,
+}
