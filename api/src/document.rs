@@ -87,6 +87,11 @@ pub fn namespace(object: &Value) -> &str {
 pub fn uid(object: &Value) -> &str {
     get_str(object, "metadata.uid")
 }
+/// The parts of the object's `apiVersion`; the core group is empty.
+pub fn group_version(object: &Value) -> (&str, &str) {
+    let api_version = get_str(object, "apiVersion");
+    api_version.split_once('/').unwrap_or(("", api_version))
+}
 /// The resource version's text; empty where there is none.
 pub fn resource_version(object: &Value) -> &str {
     get_str(object, "metadata.resourceVersion")
@@ -161,6 +166,19 @@ pub fn type_prefix(kind: &str, api_version: &str) -> usize {
     "\"kind\":\"\",\"apiVersion\":\"\",".len() + kind.len() + api_version.len()
 }
 
+/// The `apiVersion` of bytes that [`encode`] made, and the offset at which the revision is missing; `None` for any others.
+pub fn revision_gap(bytes: &[u8]) -> Option<(&str, usize)> {
+    let text_after = |at: usize, before: &[u8]| {
+        let rest = bytes.get(at..)?.strip_prefix(before)?;
+        let length = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        Some((std::str::from_utf8(&rest[..length]).ok()?, at + before.len() + length))
+    };
+    let (_, at) = text_after(0, b"{\"kind\":\"")?;
+    let (api_version, at) = text_after(at, b"\",\"apiVersion\":\"")?;
+    let (revision, at) = text_after(at, b"\",\"metadata\":{\"resourceVersion\":\"")?;
+    revision.is_empty().then_some((api_version, at))
+}
+
 /// Decodes only what stands at some dotted paths, with the objects that lead there; everything else is skipped, which
 /// costs a fraction of decoding it.
 pub fn pick(bytes: &[u8], paths: &[&str]) -> Result<Value, serde_json::Error> {
@@ -227,6 +245,12 @@ mod tests {
             r#"{"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":"42","name":"a"},"spec":{}}"#
         );
         assert!(text[1 + type_prefix("Pod", "v1")..].starts_with("\"metadata\""));
+        assert_eq!(revision_gap(&encoded.bytes), Some(("v1", encoded.revision_at)));
+        assert_eq!(revision_gap(text.as_bytes()), None, "the revision is there");
+        assert_eq!(
+            revision_gap(br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","resourceVersion":""}}"#),
+            None
+        );
     }
 
     #[test]

@@ -70,6 +70,13 @@ impl Resource {
         self.rules.default(object);
     }
 
+    /// Brings an object to the form it is stored in: the schema's defaults, the kind's, and the zeros that Go writes.
+    pub fn complete(&self, object: &mut Value) {
+        self.default(object);
+        self.through_store(object);
+        api::schema::fill(object, self.ty);
+    }
+
     /// The object as this version shows it, from stored bytes.
     pub fn read(&self, bytes: &[u8]) -> Result<Value, api::status::ApiError> {
         let object: Value = serde_json::from_slice(bytes)

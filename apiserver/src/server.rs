@@ -5,8 +5,6 @@ use crate::authz::Authorizer;
 use crate::health::Health;
 use crate::kinds::service::allocate::Allocator;
 use crate::metrics::Metrics;
-use crate::resources::Resource;
-use api::Value;
 use parking_lot::Mutex;
 use pki::Pki;
 use std::collections::BTreeSet;
@@ -67,13 +65,4 @@ pub struct ApiServer {
     pub kubelet_tls: Arc<rustls::ClientConfig>,
     /// Cancelled when the server is to end: watches and streams stop.
     pub stop: CancellationToken,
-}
-
-impl ApiServer {
-    /// Brings an object to the form it is stored in: the schema's defaults, the kind's, and the zeros that Go writes.
-    pub fn complete(&self, resource: &Resource, object: &mut Value) {
-        resource.default(object);
-        resource.through_store(object);
-        api::schema::fill(object, resource.ty);
-    }
 }

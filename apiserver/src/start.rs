@@ -132,7 +132,7 @@ impl ApiServer {
     }
 
     async fn create_own(&self, call: &Call<'_>, mut object: Value) -> Result<(), ApiError> {
-        self.complete(call.resource, &mut object);
+        call.resource.complete(&mut object);
         match self.create(call, object).await {
             Err(failure) if failure.reason != "AlreadyExists" => Err(failure),
             _ => Ok(()),

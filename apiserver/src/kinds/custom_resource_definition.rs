@@ -1,5 +1,6 @@
 //! CustomResourceDefinition: names, versions and their schemas, conversion, stored versions.
 
+mod beta;
 mod schema;
 mod structural;
 mod values;
@@ -10,6 +11,7 @@ use super::webhook_configuration::{validate_client, validate_review_versions};
 use super::{Context, MetadataChecks, Rules};
 use api::field::{Errors, quote};
 use api::{Value, document, names};
+pub use beta::from_v1beta1;
 use schema::Leniency;
 use serde_json::json;
 use versions::{Shared, validate_shared, validate_version};

@@ -11,7 +11,7 @@ mod controller_revision;
 mod cron_job;
 mod csi_driver;
 mod csi_node;
-mod custom_resource_definition;
+pub mod custom_resource_definition;
 mod daemon_set;
 mod deployment;
 mod diff;

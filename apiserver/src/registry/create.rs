@@ -43,7 +43,7 @@ impl ApiServer {
         let context = Context { user: call.user, now: call.now };
         resource.rules.given_warnings(&object).into_iter().for_each(|warning| call.warn(warning));
         resource.rules.prepare_for_create(&mut object, &context);
-        self.complete(resource, &mut object);
+        resource.complete(&mut object);
         let mut errors = Errors::new();
         meta::validate(&object, resource, &mut errors);
         resource.rules.check(&object, None, &mut errors);

@@ -103,7 +103,7 @@ impl<'a> Call<'a> {
     /// Notes which fields the client changes, before admission and rules change others.
     fn track(&self, object: &mut Value, old: Option<&Value>) {
         if !self.applies {
-            self.server.complete(self.resource, object);
+            self.resource.complete(object);
             managed::update(object, old, self.resource.ty, &self.writer(), &self.reset_fields());
         }
     }

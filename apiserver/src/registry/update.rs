@@ -84,7 +84,7 @@ impl ApiServer {
             Part::Main | Part::Scale => prepare_main(call, &mut object, &old, &context),
             _ => {}
         }
-        self.complete(resource, &mut object);
+        resource.complete(&mut object);
         // A binding or a status is no change of what the user wants.
         if !matches!(part, Part::Internal | Part::Status)
             && resource.rules.has_generation()

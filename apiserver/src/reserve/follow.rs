@@ -185,7 +185,7 @@ async fn carry_out(server: &ApiServer, about: &Value, steps: Vec<Step>) -> Resul
                 let name = ip.to_string();
                 let call = Call::internal(server, addresses(), "", &name);
                 let mut address = address_of(ip, about);
-                server.complete(call.resource, &mut address);
+                call.resource.complete(&mut address);
                 server.create(&call, address).await?;
                 if is_outdated(server, about) {
                     delete_addresses(server, &[ip]).await;
@@ -225,7 +225,7 @@ async fn tell(server: &ApiServer, reporter: &str, about: &Value, warning: Warnin
         },
     });
     tracing::warn!(note = warning.note, "service addresses");
-    server.complete(resource, &mut event);
+    resource.complete(&mut event);
     if let Err(failure) = server.create(&call, event).await {
         tracing::debug!(%failure, "an event could not be written");
     }

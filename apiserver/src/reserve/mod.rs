@@ -122,7 +122,7 @@ async fn create_address(server: &ApiServer, ip: IpAddr, service: &Value) -> Resu
     let name = ip.to_string();
     let call = Call::internal(server, resources::builtin("networking.k8s.io", "ipaddresses"), "", &name);
     let mut address = address_of(ip, service);
-    server.complete(call.resource, &mut address);
+    call.resource.complete(&mut address);
     match server.create(&call, address).await {
         Err(failure) if failure.reason == "AlreadyExists" => {
             let mut errors = Errors::new();

@@ -167,13 +167,17 @@ pub(super) fn notation(ty: &syn::Type) -> Option<(String, bool)> {
     let plain = match last.ident.to_string().as_str() {
         "Option" => return Some((argument(0)?, true)),
         "Box" => argument(0)?,
-        "Vec" => format!("[{}", argument(0)?),
+        "Vec" => match argument(0)?.as_str() {
+            "u8" => "y".to_owned(),
+            item => format!("[{item}"),
+        },
         "BTreeMap" => format!("{{{}", argument(1)?),
         "String" => "s".to_owned(),
         "i32" => "i".to_owned(),
         "i64" => "l".to_owned(),
         "f64" => "f".to_owned(),
         "bool" => "b".to_owned(),
+        "u8" => "u8".to_owned(),
         "ByteString" => "y".to_owned(),
         "Quantity" => "q".to_owned(),
         "IntOrString" => "o".to_owned(),
@@ -185,7 +189,7 @@ pub(super) fn notation(ty: &syn::Type) -> Option<(String, bool)> {
         "JSON" => "j".to_owned(),
         name => {
             let modules = path.path.segments.iter().skip(1).map(|s| s.ident.to_string().replace('_', "-"));
-            let full = modules.collect::<Vec<_>>().join(".");
+            let full = modules.filter(|module| module != "super").collect::<Vec<_>>().join(".");
             match name.strip_prefix("JSONSchemaPropsOr") {
                 Some(other) => {
                     let form = match other {

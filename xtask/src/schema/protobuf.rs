@@ -31,7 +31,7 @@ struct MessageField {
 pub fn read(directory: &Path, types: &mut Types) -> Result<()> {
     // By lower-case name: prost writes `HttpGetAction` for `HTTPGetAction`.
     let messages = messages(directory)?;
-    for name in OPTIONS {
+    for name in INTERNAL {
         let message = messages.get(&name.to_lowercase()).with_context(|| format!("k8s-pb has no {name}"))?;
         types.insert((*name).to_owned(), options(message));
     }
@@ -62,14 +62,15 @@ pub fn read(directory: &Path, types: &mut Types) -> Result<()> {
     Ok(())
 }
 
-/// What requests carry in their query.
-const OPTIONS: &[&str] = &[
+/// Types that no body has: what requests carry in their query, and what stands in the store only.
+const INTERNAL: &[&str] = &[
     "api.core.v1.NodeProxyOptions",
     "api.core.v1.PodAttachOptions",
     "api.core.v1.PodExecOptions",
     "api.core.v1.PodLogOptions",
     "api.core.v1.PodPortForwardOptions",
     "api.core.v1.PodProxyOptions",
+    "api.core.v1.RangeAllocation",
     "api.core.v1.ServiceProxyOptions",
     "apimachinery.pkg.apis.meta.v1.CreateOptions",
     "apimachinery.pkg.apis.meta.v1.ListOptions",
