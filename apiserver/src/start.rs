@@ -41,7 +41,7 @@ impl ApiServer {
     ) -> anyhow::Result<Arc<ApiServer>> {
         check_ranges(&options.service_cluster_ip_ranges)?;
         let authorizer = Arc::new(Authorizer::new());
-        let services = reserve::load(&*store, &options)?;
+        let services = reserve::allocator(&options)?;
         let server = Arc::new(ApiServer {
             authenticators: authenticators(&store, &pki, &options)?,
             authorizer: authorizer.clone(),

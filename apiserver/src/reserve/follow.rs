@@ -1,7 +1,8 @@
 //! Repairs addresses and tells about node ports: all of them at the start, and each whose Service or IPAddress changes.
 
 use super::repair::{self, Seen, Step, Warning};
-use super::{address_of, delete_addresses, nets, service_cidrs};
+use super::{address_of, delete_addresses, nets, ports, service_cidrs};
+use crate::kinds::service::allocate::held_ports;
 use crate::registry::Call;
 use crate::resources::{self, Resource};
 use crate::server::ApiServer;
@@ -48,10 +49,25 @@ pub async fn repair_all(server: &ApiServer) -> Result<Later, ApiError> {
     let mut later = Later::default();
     for address in all(server, addresses())? {
         if let Some(wait) = repair_address(server, &address).await? {
-            later.add(document::name(&address), wait);
+            later.add(Due::Address(document::name(&address).to_owned()), wait);
         }
     }
+    let held = ports_held(server)?;
+    ports::repair(server, &held, &BTreeSet::new()).await?;
+    let taken = ports::taken(&*server.store, server.options.service_node_port_range);
+    let taken = taken.map_err(|error| server.store_error(error))?;
+    let leaked: BTreeSet<u16> = taken.difference(&held).copied().collect();
+    if !leaked.is_empty() {
+        later.add(Due::Ports(leaked), repair::GRACE);
+    }
     Ok(later)
+}
+
+/// The node ports that the Services hold, of those that can be given out.
+fn ports_held(server: &ApiServer) -> Result<BTreeSet<u16>, ApiError> {
+    let (low, high) = server.options.service_node_port_range;
+    let held = all(server, services())?.into_iter().flat_map(|service| held_ports(&service));
+    Ok(held.filter(|port| (low..=high).contains(port)).collect())
 }
 
 fn all(server: &ApiServer, resource: &'static Resource) -> Result<Vec<Value>, ApiError> {
@@ -60,22 +76,34 @@ fn all(server: &ApiServer, resource: &'static Resource) -> Result<Vec<Value>, Ap
     found.entries.iter().map(|entry| resource.read(&entry.value)).collect()
 }
 
-/// Addresses that wait for their Service, in the order of their deadlines.
+/// What is without a Service, which may be about to be written.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    /// The name of an IPAddress.
+    Address(String),
+    /// Node ports that are taken.
+    Ports(BTreeSet<u16>),
+}
+
+/// What waits for its Service, in the order of the deadlines.
 #[derive(Default)]
-pub struct Later(BTreeSet<(Timestamp, String)>);
+pub struct Later(BTreeSet<(Timestamp, Due)>);
 
 impl Later {
-    fn add(&mut self, name: &str, wait: SignedDuration) {
+    fn add(&mut self, due: Due, wait: SignedDuration) {
         let at = Timestamp::now().checked_add(wait).unwrap_or(Timestamp::MAX);
-        self.0.insert((at, name.to_owned()));
+        self.0.insert((at, due));
     }
 
     /// Returns when the first deadline has passed; never, when there is none.
-    async fn next(&mut self) -> String {
+    async fn next(&mut self) -> Due {
         let Some((at, _)) = self.0.first() else { return std::future::pending().await };
         let wait = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
         tokio::time::sleep(wait).await;
-        self.0.pop_first().map(|(_, name)| name).unwrap_or_default()
+        match self.0.pop_first() {
+            Some((_, due)) => due,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -117,7 +145,10 @@ async fn follow_from(server: &ApiServer, since: Revision, later: &mut Later) -> 
                     None => look_at_holder(server, event.previous.as_ref().map(|entry| &*entry.value)).await,
                 }
             }
-            name = later.next() => look_at(server, &name, later).await,
+            due = later.next() => match due {
+                Due::Address(name) => look_at(server, &name, later).await,
+                Due::Ports(leaked) => free_leaked(server, &leaked).await,
+            },
         };
         if let Err(failure) = outcome {
             tracing::debug!(%failure, "a service address could not be repaired");
@@ -130,9 +161,16 @@ async fn follow_from(server: &ApiServer, since: Revision, later: &mut Later) -> 
 async fn look_at(server: &ApiServer, name: &str, later: &mut Later) -> Result<(), ApiError> {
     let Some(address) = stored(server, addresses(), "", name) else { return Ok(()) };
     if let Some(wait) = repair_address(server, &address).await? {
-        later.add(name, wait);
+        later.add(Due::Address(name.to_owned()), wait);
     }
     Ok(())
+}
+
+/// Frees the node ports that are still no Service's.
+async fn free_leaked(server: &ApiServer, leaked: &BTreeSet<u16>) -> Result<(), ApiError> {
+    let held = ports_held(server)?;
+    tracing::warn!(ports = ?leaked.difference(&held).collect::<Vec<_>>(), "node ports without a Service are freed");
+    ports::repair(server, &held, leaked).await
 }
 
 /// Looks at the Service whose IPAddress is gone.

@@ -1,14 +1,16 @@
 //! What a write takes besides its own key: a Service's addresses and node ports.
 //!
-//! An address is taken by an IPAddress of its name, which is written before the Service; what a crash leaves behind in between
-//! is repaired (see [`repair`]). Until then, and for node ports always, the [`Allocator`] in memory knows.
+//! An address is taken by an IPAddress of its name, a node port by its bit in a stored range (see [`ports`]); both are written
+//! before the Service, and what a crash leaves behind in between is repaired (see [`repair`]). Until they are written, the
+//! [`Allocator`] in memory knows.
 
 mod follow;
+mod ports;
 mod repair;
 
 pub use follow::{follow, repair_all};
 
-use crate::kinds::service::allocate::{self, Addresses, Allocator, held_addresses, held_ports};
+use crate::kinds::service::allocate::{self, Allocator, Known, held_addresses, held_ports};
 use crate::kinds::service::pool::{Cidr, family_of};
 use crate::params::DeleteOptions;
 use crate::registry::Call;
@@ -23,7 +25,7 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use serde_json::json;
 use std::net::IpAddr;
-use storage::{Range, Store};
+use storage::Range;
 
 /// As what the labels of an IPAddress name the one that manages it.
 const MANAGER: &str = "ipallocator.k8s.io";
@@ -41,10 +43,13 @@ impl Reservation<'_> {
     /// Writes the addresses that were taken for this object, just before the object itself.
     pub fn claim<'b>(&'b self, object: &'b Value) -> BoxFuture<'b, Result<(), ApiError>> {
         Box::pin(async move {
-            let addresses = self.taken.as_ref().map(|taken| taken.addresses.as_slice()).unwrap_or_default();
+            let Some(taken) = &self.taken else { return Ok(()) };
+            let addresses = &taken.addresses;
+            ports::take(self.server, &taken.ports).await?;
             for (i, ip) in addresses.iter().enumerate() {
                 if let Err(failure) = create_address(self.server, *ip, object).await {
                     delete_addresses(self.server, &addresses[..i]).await;
+                    ports::free(self.server, &taken.ports).await;
                     return Err(failure);
                 }
             }
@@ -55,21 +60,18 @@ impl Reservation<'_> {
     /// After the write of the object: what it took stays taken and what it freed is free, or the other way round.
     pub async fn settle(mut self, written: bool) {
         let Some(taken) = self.taken.take() else { return };
-        let allocator = &self.server.services;
-        if written {
-            allocator.lock().commit(&taken);
-            delete_addresses(self.server, &taken.freed_addresses).await;
-        } else {
-            delete_addresses(self.server, &taken.addresses).await;
-            allocator.lock().roll_back(&taken);
-        }
+        let (addresses, ports) =
+            if written { (&taken.freed_addresses, &taken.freed_ports) } else { (&taken.addresses, &taken.ports) };
+        delete_addresses(self.server, addresses).await;
+        ports::free(self.server, ports).await;
+        self.server.services.lock().forget(&taken);
     }
 }
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         if let Some(taken) = self.taken.take() {
-            self.server.services.lock().roll_back(&taken);
+            self.server.services.lock().forget(&taken);
         }
     }
 }
@@ -89,7 +91,9 @@ pub fn for_write<'a>(call: &Call<'a>, old: Option<&Value>, object: &mut Value) -
     let addresses = resources::builtin("networking.k8s.io", "ipaddresses");
     // What cannot be read is not given out.
     let is_taken = |ip: IpAddr| !matches!(server.store.get(&addresses.key("", &ip.to_string())), Ok(None));
-    let known = Addresses { cidrs: &cidrs, is_taken: &is_taken };
+    let ports = ports::taken(&*server.store, server.options.service_node_port_range);
+    let ports = ports.map_err(|error| server.store_error(error))?;
+    let known = Known { cidrs: &cidrs, is_taken: &is_taken, ports: &ports };
     let taken = allocate::plan(old, object, &mut server.services.lock(), &known, call.dry_run)?;
     Ok(Reservation { server, taken: Some(taken) })
 }
@@ -100,7 +104,7 @@ pub fn release<'a>(call: &'a Call<'_>, object: &'a Value) -> BoxFuture<'a, ()> {
         if !concerns(call.resource) {
             return;
         }
-        call.server.services.lock().release(object);
+        ports::free(call.server, &held_ports(object)).await;
         let addresses: Vec<IpAddr> = held_addresses(object).filter_map(|ip| ip.parse().ok()).collect();
         delete_addresses(call.server, &addresses).await;
         delete(call.server, resources::builtin("", "endpoints"), call.namespace, call.name).await;
@@ -179,19 +183,11 @@ fn nets(cidr: &Value) -> impl Iterator<Item = IpNet> {
     document::get_list(cidr, "spec.cidrs").iter().filter_map(|cidr| cidr.as_str()?.parse().ok())
 }
 
-/// The allocator as the stored Services leave it.
-pub fn load(store: &dyn Store, options: &Options) -> anyhow::Result<Mutex<Allocator>> {
+/// An allocator for the configured ranges.
+pub fn allocator(options: &Options) -> anyhow::Result<Mutex<Allocator>> {
     let mut seed = [0u8; 8];
     getrandom::fill(&mut seed)?;
     let (low, high) = options.service_node_port_range;
     let families = options.service_cluster_ip_ranges.iter().map(|net| family_of(net.addr())).collect();
-    let mut allocator = Allocator::new(families, low..=high, u64::from_ne_bytes(seed));
-    let services = resources::builtin("", "services");
-    let stored = store.range(Range { prefix: &services.prefix, ..Range::default() })?;
-    for entry in &stored.entries {
-        for port in held_ports(&services.read(&entry.value)?) {
-            allocator.restore_port(port);
-        }
-    }
-    Ok(Mutex::new(allocator))
+    Ok(Mutex::new(Allocator::new(families, low..=high, u64::from_ne_bytes(seed))))
 }

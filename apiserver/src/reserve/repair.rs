@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 /// How long an address may wait for its Service: the time limit of a request.
-const GRACE: SignedDuration = SignedDuration::from_secs(60);
+pub const GRACE: SignedDuration = SignedDuration::from_secs(60);
 /// How long a new address of an older Service may wait for the end of the write that took it.
 const SHORT_GRACE: SignedDuration = SignedDuration::from_secs(5);
 

@@ -1,7 +1,7 @@
 //! Cluster IPs and node ports: what a create or an update of a Service takes and frees.
 //!
-//! Addresses are taken when an IPAddress stands for them in the store; until a write gets that far, they are pending here.
-//! Node ports are in memory, rebuilt from the Services at start.
+//! Addresses are taken when an IPAddress stands for them in the store, node ports when the stored range has them; until a
+//! write gets that far, they are pending here.
 
 use super::families::{families, keep_allocated_values, normalize_cluster_ips};
 use super::pool::{ALLOCATED_PORT, Cidr, Ports};
@@ -21,27 +21,30 @@ pub struct Allocator {
     families: Vec<&'static str>,
     /// Addresses of writes that are under way.
     pending: BTreeSet<IpAddr>,
+    /// Node ports of writes that are under way.
     ports: Ports,
     random: u64,
 }
 
-/// What the store says about addresses.
-pub struct Addresses<'a> {
+/// What the store says about addresses and node ports.
+pub struct Known<'a> {
     /// The ranges of the ServiceCIDRs that are ready.
     pub cidrs: &'a [Cidr],
     /// Whether an IPAddress has this name.
     pub is_taken: &'a dyn Fn(IpAddr) -> bool,
+    /// The node ports that are taken.
+    pub ports: &'a BTreeSet<u16>,
 }
 
-/// What a planned write took and will free. [`Allocator::commit`] it after the write, or [`Allocator::roll_back`] when
-/// the write fails. A dry run takes and frees nothing.
+/// What a planned write took and will free. [`Allocator::forget`] it when the write has ended and the store tells what is
+/// taken. A dry run takes and frees nothing.
 #[derive(Debug, Default, PartialEq)]
-#[must_use = "commit or roll back"]
+#[must_use = "to be forgotten"]
 pub struct Reservation {
     pub addresses: Vec<IpAddr>,
     pub freed_addresses: Vec<IpAddr>,
-    ports: Vec<u16>,
-    freed_ports: Vec<u16>,
+    pub ports: Vec<u16>,
+    pub freed_ports: Vec<u16>,
 }
 
 impl Allocator {
@@ -51,38 +54,20 @@ impl Allocator {
         Allocator { families, pending: BTreeSet::new(), ports: Ports::new(ports), random: seed | 1 }
     }
 
-    /// Marks a node port of an existing Service; false when it is another one's or out of range.
-    pub fn restore_port(&mut self, port: u16) -> bool {
-        self.ports.reserve(port).is_ok()
-    }
-
-    /// Frees the node ports of a deleted Service.
-    pub fn release(&mut self, service: &Value) {
-        self.ports.free(&held_ports(service));
-    }
-
-    pub fn commit(&mut self, reservation: &Reservation) {
-        self.forget(&reservation.addresses);
-        self.ports.free(&reservation.freed_ports);
-    }
-
-    pub fn roll_back(&mut self, reservation: &Reservation) {
-        self.forget(&reservation.addresses);
-        self.ports.free(&reservation.ports);
-    }
-
-    fn forget(&mut self, addresses: &[IpAddr]) {
-        for ip in addresses {
+    /// The write has ended, with or without success, and the store knows.
+    pub fn forget(&mut self, reservation: &Reservation) {
+        for ip in &reservation.addresses {
             self.pending.remove(ip);
         }
+        self.ports.forget(&reservation.ports);
     }
 
-    fn is_free(&self, ip: IpAddr, known: &Addresses) -> bool {
+    fn is_free(&self, ip: IpAddr, known: &Known) -> bool {
         !self.pending.contains(&ip) && !(known.is_taken)(ip)
     }
 
     /// Takes a certain address; the error is upstream's sentence.
-    fn reserve(&mut self, ip: IpAddr, known: &Addresses) -> Result<(), String> {
+    fn reserve(&mut self, ip: IpAddr, known: &Known) -> Result<(), String> {
         if !known.cidrs.iter().any(|cidr| cidr.check(ip).is_ok()) {
             return Err("the provided network does not match the current range".to_owned());
         }
@@ -94,7 +79,7 @@ impl Allocator {
     }
 
     /// Takes any free address of a family.
-    fn allocate(&mut self, family: &str, known: &Addresses) -> Option<IpAddr> {
+    fn allocate(&mut self, family: &str, known: &Known) -> Option<IpAddr> {
         let random = self.next_random();
         let mut cidrs = known.cidrs.iter().filter(|cidr| cidr.family() == family);
         let ip = cidrs.find_map(|cidr| cidr.free(random, |ip| !self.is_free(ip, known)))?;
@@ -148,7 +133,7 @@ pub fn plan(
     old: Option<&Value>,
     service: &mut Value,
     allocator: &mut Allocator,
-    known: &Addresses,
+    known: &Known,
     dry_run: bool,
 ) -> Result<Reservation, ApiError> {
     if let Some(old) = old {
@@ -162,7 +147,7 @@ pub fn plan(
         Ok(()) if dry_run => Ok(Reservation::default()),
         Ok(()) => Ok(taken),
         Err(error) => {
-            allocator.roll_back(&taken);
+            allocator.forget(&taken);
             Err(error)
         }
     }
@@ -174,7 +159,7 @@ const FIRST_DRY_PORT: u16 = 32769;
 struct Plan<'a> {
     old: Option<&'a Value>,
     allocator: &'a mut Allocator,
-    known: &'a Addresses<'a>,
+    known: &'a Known<'a>,
     /// The ports of a dry run, which takes none.
     dry_ports: Option<Vec<u16>>,
     taken: Reservation,
@@ -342,13 +327,13 @@ impl Plan<'_> {
     fn reserve_port(&mut self, port: i64) -> Result<(), String> {
         let number = u16::try_from(port).unwrap_or_default();
         if let Some(dry) = &mut self.dry_ports {
-            if self.allocator.ports.is_taken(number) || dry.contains(&number) {
+            if self.allocator.ports.is_taken(number, self.known.ports) || dry.contains(&number) {
                 return Err(ALLOCATED_PORT.to_owned());
             }
             dry.push(number);
             return Ok(());
         }
-        self.allocator.ports.reserve(number)?;
+        self.allocator.ports.reserve(number, self.known.ports)?;
         self.taken.ports.push(number);
         Ok(())
     }
@@ -360,7 +345,8 @@ impl Plan<'_> {
             return Ok(port);
         }
         let random = self.allocator.next_random();
-        let port = self.allocator.ports.allocate(random).ok_or_else(|| ApiError::internal(failure))?;
+        let port =
+            self.allocator.ports.allocate(random, self.known.ports).ok_or_else(|| ApiError::internal(failure))?;
         self.taken.ports.push(port);
         Ok(port)
     }

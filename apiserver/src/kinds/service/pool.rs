@@ -98,44 +98,51 @@ pub struct Ports {
     first: u16,
     last: u16,
     bands: Bands,
-    used: BTreeSet<u16>,
+    /// Those of writes that are under way.
+    pending: BTreeSet<u16>,
 }
 
 impl Ports {
     pub fn new(range: RangeInclusive<u16>) -> Ports {
         let (first, last) = (*range.start(), *range.end());
         let total = u64::from(last.saturating_sub(first)) + 1;
-        Ports { first, last, bands: Bands::new(total, total, 32, 128), used: BTreeSet::new() }
+        Ports { first, last, bands: Bands::new(total, total, 32, 128), pending: BTreeSet::new() }
     }
 
     fn contains(&self, port: u16) -> bool {
         (self.first..=self.last).contains(&port)
     }
 
-    pub fn is_taken(&self, port: u16) -> bool {
-        self.used.contains(&port)
+    /// Whether a port is taken, in the store or by a write that is under way.
+    pub fn is_taken(&self, port: u16, stored: &BTreeSet<u16>) -> bool {
+        self.pending.contains(&port) || stored.contains(&port)
     }
 
     /// Takes a certain port; the error is upstream's sentence.
-    pub fn reserve(&mut self, port: u16) -> Result<(), String> {
+    pub fn reserve(&mut self, port: u16, stored: &BTreeSet<u16>) -> Result<(), String> {
         if !self.contains(port) {
             let (first, last) = (self.first, self.last);
             return Err(format!("provided port is not in the valid range. The range of valid ports is {first}-{last}"));
         }
-        if self.used.insert(port) { Ok(()) } else { Err(ALLOCATED_PORT.to_owned()) }
+        if self.is_taken(port, stored) {
+            return Err(ALLOCATED_PORT.to_owned());
+        }
+        self.pending.insert(port);
+        Ok(())
     }
 
     /// Takes any free port.
-    pub fn allocate(&mut self, random: u64) -> Option<u16> {
+    pub fn allocate(&mut self, random: u64, stored: &BTreeSet<u16>) -> Option<u16> {
         let port = |offset: u64| u16::try_from(u64::from(self.first) + offset).unwrap_or(self.last);
-        let offset = self.bands.free(random, |offset| self.used.contains(&port(offset)))?;
+        let offset = self.bands.free(random, |offset| self.is_taken(port(offset), stored))?;
         let port = port(offset);
-        self.used.insert(port).then_some(port)
+        self.pending.insert(port).then_some(port)
     }
 
-    pub fn free(&mut self, ports: &[u16]) {
+    /// The writes that took these have ended.
+    pub fn forget(&mut self, ports: &[u16]) {
         for port in ports {
-            self.used.remove(port);
+            self.pending.remove(port);
         }
     }
 }

@@ -1,4 +1,4 @@
-use super::allocate::{Addresses, Allocator, Reservation};
+use super::allocate::{Allocator, Known, Reservation, held_ports};
 use super::pool::Cidr;
 use super::*;
 use api::status::ApiError;
@@ -16,18 +16,24 @@ struct World {
     allocator: Allocator,
     cidrs: Vec<Cidr>,
     taken: RefCell<BTreeSet<IpAddr>>,
+    ports: BTreeSet<u16>,
 }
 
 impl World {
     fn new(cidrs: &[&str], ports: std::ops::RangeInclusive<u16>) -> World {
         let cidrs: Vec<Cidr> = cidrs.iter().map(|cidr| Cidr::new(cidr.parse().unwrap())).collect();
         let families = cidrs.iter().map(Cidr::family).collect();
-        World { allocator: Allocator::new(families, ports, 7), cidrs, taken: RefCell::default() }
+        World {
+            allocator: Allocator::new(families, ports, 7),
+            cidrs,
+            taken: RefCell::default(),
+            ports: BTreeSet::new(),
+        }
     }
 
     fn plan(&mut self, old: Option<&Value>, service: &mut Value, dry_run: bool) -> Result<Reservation, ApiError> {
         let is_taken = |ip| self.taken.borrow().contains(&ip);
-        let known = Addresses { cidrs: &self.cidrs, is_taken: &is_taken };
+        let known = Known { cidrs: &self.cidrs, is_taken: &is_taken, ports: &self.ports };
         allocate::plan(old, service, &mut self.allocator, &known, dry_run)
     }
 
@@ -36,7 +42,9 @@ impl World {
         let mut taken = self.taken.borrow_mut();
         taken.extend(&reservation.addresses);
         taken.retain(|ip| !reservation.freed_addresses.contains(ip));
-        self.allocator.commit(&reservation);
+        self.ports.extend(&reservation.ports);
+        self.ports.retain(|port| !reservation.freed_ports.contains(port));
+        self.allocator.forget(&reservation);
     }
 
     fn create(&mut self, spec: Value) -> Value {
@@ -128,7 +136,7 @@ fn addresses_and_ports_are_given_once() {
     );
     let again = json!({"clusterIP": a["spec"]["clusterIP"], "ports": [{"port": 80}]});
     assert!(world.refused(again).ends_with("provided IP is already allocated"));
-    world.allocator.release(&a);
+    world.ports.retain(|port| !held_ports(&a).contains(port));
     world.create(json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]}));
 }
 
@@ -226,7 +234,7 @@ fn the_primary_address_stays() {
     let mut new = old.clone();
     document::set(&mut new, "spec.clusterIP", "10.96.0.8");
     let reservation = world.plan(Some(&old), &mut new, false).unwrap();
-    world.allocator.roll_back(&reservation);
+    world.allocator.forget(&reservation);
     let mut errors = Errors::new();
     Service.validate_update(&new, &old, &mut errors);
     assert_eq!(errors.0[0].to_string(), "spec.clusterIPs[0]: Invalid value: [\"10.96.0.8\"]: may not change once set");
