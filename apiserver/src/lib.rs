@@ -8,6 +8,7 @@ mod columns;
 mod component_status;
 mod decode;
 mod discovery;
+mod endpoints;
 mod health;
 mod impersonate;
 pub mod kinds;

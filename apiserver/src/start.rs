@@ -21,15 +21,13 @@ use futures::future::try_join_all;
 use ipnet::IpNet;
 use pki::Pki;
 use pki::service_account::DEFAULT_ISSUER;
-use serde_json::json;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use storage::Store;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// The service that leads to the API server, in the namespace `default`.
-const SERVICE: &str = "kubernetes";
+/// The ServiceCIDR of the configured ranges.
+const DEFAULT_CIDR: &str = "kubernetes";
 
 impl ApiServer {
     /// Prepares a server on a store. When this returns, RBAC and the bootstrap objects are in place.
@@ -99,7 +97,7 @@ impl ApiServer {
             try_join_all(group.into_iter().map(|object| self.ensure(object))).await?;
         }
         let cidrs = resources::builtin("networking.k8s.io", "servicecidrs");
-        let call = Call::internal(self, cidrs, "", SERVICE);
+        let call = Call::internal(self, cidrs, "", DEFAULT_CIDR);
         let change = |old: &Value| {
             let mut cidr = old.clone();
             if document::get(old, "status.conditions").is_none() {
@@ -131,88 +129,11 @@ impl ApiServer {
         }
     }
 
-    async fn create_own(&self, call: &Call<'_>, mut object: Value) -> Result<(), ApiError> {
+    pub(crate) async fn create_own(&self, call: &Call<'_>, mut object: Value) -> Result<(), ApiError> {
         call.resource.complete(&mut object);
         match self.create(call, object).await {
             Err(failure) if failure.reason != "AlreadyExists" => Err(failure),
             _ => Ok(()),
-        }
-    }
-
-    /// Makes the service `kubernetes` lead to the address that the server listens on.
-    pub async fn publish(&self, listening: SocketAddr) -> Result<(), ApiError> {
-        let address = advertised(self.options.advertise_address, listening);
-        let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
-        let range = self.options.service_cluster_ip_ranges.first();
-        let cluster_ip = range.and_then(|range| range.hosts().next()).map(|ip| ip.to_string());
-        let labels = json!({ "component": "apiserver", "provider": "kubernetes" });
-        let service = json!({
-            "kind": "Service", "apiVersion": "v1",
-            "metadata": { "name": SERVICE, "namespace": "default", "labels": labels },
-            "spec": {
-                "clusterIP": cluster_ip, "type": "ClusterIP", "sessionAffinity": "None",
-                "ports": [{ "name": "https", "protocol": "TCP", "port": 443, "targetPort": listening.port() }],
-            },
-        });
-        let endpoints = json!({
-            "kind": "Endpoints", "apiVersion": "v1",
-            "metadata": {
-                "name": SERVICE, "namespace": "default",
-                "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" },
-            },
-            "subsets": [{
-                "addresses": [{ "ip": address.to_string() }],
-                "ports": [{ "name": "https", "port": listening.port(), "protocol": "TCP" }],
-            }],
-        });
-        let slice = json!({
-            "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1",
-            "metadata": {
-                "name": SERVICE, "namespace": "default", "labels": { "kubernetes.io/service-name": SERVICE },
-            },
-            "addressType": family,
-            "endpoints": [{ "addresses": [address.to_string()], "conditions": { "ready": true } }],
-            "ports": [{ "name": "https", "port": listening.port(), "protocol": "TCP" }],
-        });
-        self.drop_other_family(&slice).await?;
-        for (wanted, owned) in [(service, "spec.ports"), (endpoints, "subsets"), (slice, "endpoints")] {
-            self.ensure_field(wanted, owned).await?;
-        }
-        Ok(())
-    }
-
-    /// An EndpointSlice's family cannot change: one of another family is made anew.
-    async fn drop_other_family(&self, slice: &Value) -> Result<(), ApiError> {
-        let resource = resource_of(slice)?;
-        let call = Call::internal(self, resource, "default", SERVICE);
-        let existing = match self.read(&call) {
-            Ok(object) => object.into_value(resource)?,
-            Err(failure) if failure.code == 404 => return Ok(()),
-            Err(failure) => return Err(failure),
-        };
-        if document::get_str(&existing, "addressType") != document::get_str(slice, "addressType") {
-            self.delete(&call, &Default::default()).await?;
-        }
-        Ok(())
-    }
-
-    /// Creates an object, or gives one of its fields (and an EndpointSlice's ports) the wanted value.
-    async fn ensure_field(&self, wanted: Value, field: &str) -> Result<(), ApiError> {
-        let resource = resource_of(&wanted)?;
-        let (namespace, name) = (document::namespace(&wanted).to_owned(), document::name(&wanted).to_owned());
-        let call = Call::internal(self, resource, &namespace, &name);
-        let change = |old: &Value| {
-            let mut object = old.clone();
-            for field in [field, "ports"] {
-                if let Some(value) = document::get(&wanted, field) {
-                    document::set(&mut object, field, value.clone());
-                }
-            }
-            Ok(object)
-        };
-        match self.update(&call, Part::Main, &change).await {
-            Err(failure) if failure.code == 404 => self.create_own(&call, wanted.clone()).await,
-            other => other.map(|_| ()),
         }
     }
 }
@@ -227,33 +148,12 @@ fn check_ranges(ranges: &[IpNet]) -> anyhow::Result<()> {
     }
 }
 
-fn resource_of(object: &Value) -> Result<&'static Resource, ApiError> {
+pub(crate) fn resource_of(object: &Value) -> Result<&'static Resource, ApiError> {
     let api_version = document::get_str(object, "apiVersion");
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     find_kind(group, version, document::get_str(object, "kind"))
         .and_then(|kind| resources::find(group, version, kind.resource))
         .ok_or_else(ApiError::no_such_resource)
-}
-
-/// The address others reach the server at. Endpoints may not be loopback addresses, so a server that listens on one
-/// names the host's own, if it has any; no packet is sent to find out.
-fn advertised(configured: Option<IpAddr>, listening: SocketAddr) -> IpAddr {
-    let ip = listening.ip();
-    if let Some(address) = configured {
-        return address;
-    }
-    if !ip.is_unspecified() && !ip.is_loopback() {
-        return ip;
-    }
-    let own = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
-        // TEST-NET-1: connecting a datagram socket only asks the routing table.
-        socket.connect("192.0.2.1:9")?;
-        socket.local_addr()
-    });
-    match own {
-        Ok(address) if !address.ip().is_loopback() && !address.ip().is_unspecified() => address.ip(),
-        _ => ip,
-    }
 }
 
 fn authenticators(store: &Arc<dyn Store>, pki: &Arc<Pki>, options: &Options) -> anyhow::Result<Authenticators> {

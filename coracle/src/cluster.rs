@@ -111,9 +111,10 @@ impl ClusterBuilder {
         let store = self.open_store().await?;
         let server = ApiServer::start(store.clone(), pki.clone(), self.options.clone(), stop.clone()).await?;
         let address = listener.local_addr()?;
-        server.publish(address).await?;
+        let following = server.publish(address).await?;
         let mut cluster =
             Cluster { server: server.clone(), store, pki: pki.clone(), address, stop, tasks: Vec::new(), hollow: None };
+        cluster.tasks.push(tokio::spawn(following));
         let tls = pki.server_config()?;
         cluster.tasks.push(tokio::spawn(apiserver::serve(server, listener, tls)));
         cluster.start_components(&self)?;

@@ -369,6 +369,11 @@ pub trait Store: Send + Sync + 'static {
     /// The latest acknowledged revision.
     fn revision(&self) -> Revision;
 
+    /// Whether other servers may write to the same store.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Returns when reads and lists see everything that was acknowledged to anyone before the call: by other servers on the
     /// same store too, where there can be such.
     async fn catch_up(&self) -> Result<(), Error> {
