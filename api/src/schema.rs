@@ -9,7 +9,7 @@ mod fill;
 mod table;
 
 pub use description::Description;
-pub use fill::{default, fill, settle};
+pub use fill::{align, default, fill, settle, written};
 
 use serde_json::Value;
 use std::borrow::Cow;
@@ -79,6 +79,8 @@ pub enum Presence {
     /// A pointer: absent and zero differ; written as given.
     #[default]
     Pointer,
+    /// A pointer without `omitempty`: absence is written, as null.
+    Null,
     /// `omitempty` without pointer: a zero value is the same as none, and is not written.
     Omit,
     /// Neither: the zero value is written where the field is absent.

@@ -35,6 +35,7 @@ fn canonical(object: Value, ty: TypeRef<'_>) -> Value {
         Ok(decoded) => decoded.value,
         Err(_) => object,
     };
+    api::schema::settle(&mut object, ty);
     api::schema::fill(&mut object, ty);
     object
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::schema::{Schema, default, fill};
+use crate::schema::{Schema, align, default, fill, settle, written};
 use serde_json::json;
 
 fn ty(name: &str) -> TypeRef<'static> {
@@ -155,9 +155,37 @@ fn what_comes_again_is_laid_over_what_was_there() {
 }
 
 #[test]
-fn an_empty_list_of_managed_fields_stays() {
-    let text = r#"{"metadata":{"managedFields":[],"finalizers":[]},"spec":{"containers":[]}}"#;
-    assert_eq!(pod(text).unwrap().value["metadata"], json!({"managedFields": []}));
+fn an_empty_list_stays_until_it_is_written() {
+    let text = r#"{"metadata":{"managedFields":[],"finalizers":[]},"spec":{"containers":[{"name":"a","args":[]}],"volumes":null}}"#;
+    let mut sent = pod(text).unwrap().value;
+    assert_eq!(sent["metadata"], json!({"managedFields": [], "finalizers": []}));
+    let stored = json!({"metadata": {}, "spec": {"containers": [{"name": "a"}]}});
+    let mut old = stored.clone();
+    align(&mut old, &sent, ty("core.v1.Pod"));
+    assert_eq!(old, sent, "compared, they are the same");
+    assert_eq!(*written(&sent, ty("core.v1.Pod")), stored);
+    settle(&mut sent, ty("core.v1.Pod"));
+    assert_eq!(sent, stored);
+}
+
+#[test]
+fn an_empty_list_is_null_where_it_is_always_written() {
+    let role = ty("rbac.v1.ClusterRole");
+    let sent = json!({"rules": [], "metadata": {"labels": {}}});
+    let mut stored = json!({"rules": null});
+    align(&mut stored, &sent, role);
+    assert_eq!(stored, json!({"rules": []}));
+    let mut settled = sent.clone();
+    settle(&mut settled, role);
+    assert_eq!(settled, json!({"rules": null, "metadata": {}}));
+    assert_eq!(written(&sent, role)["rules"], json!([]));
+}
+
+#[test]
+fn an_empty_list_below_an_atomic_one_makes_it_another() {
+    let ty = ty("core.v1.Endpoints");
+    let sent = json!({"subsets": [{"addresses": []}], "metadata": {"finalizers": []}});
+    assert_eq!(*written(&sent, ty), json!({"subsets": [{"addresses": []}], "metadata": {}}));
 }
 
 #[test]
@@ -255,7 +283,7 @@ fn defaults_and_zeros_are_filled_in() {
     assert_eq!(pulls, json!({"imagePullSecrets": [{}]}));
     let mut deployment = json!({"metadata": {}, "spec": {"template": {"spec": {"containers": []}}}});
     fill(&mut deployment, ty("apps.v1.Deployment"));
-    let spec = json!({"strategy": {}, "template": {"metadata": {}, "spec": {"containers": null}}});
+    let spec = json!({"strategy": {}, "selector": null, "template": {"metadata": {}, "spec": {"containers": []}}});
     assert_eq!(deployment, json!({"metadata": {}, "spec": spec, "status": {}}));
     let mut role = json!({"kind": "ClusterRole"});
     fill(&mut role, ty("rbac.v1.ClusterRole"));

@@ -84,11 +84,6 @@ impl<'de> DeserializeSeed<'de> for Node<'_, '_> {
 }
 
 impl<'a, 's> Node<'a, 's> {
-    /// An empty list of managed fields, unlike none at all, asks for their end.
-    fn is_reset(&self, field: &Field, value: &Value) -> bool {
-        value.is_array() && field.name == "managedFields" && matches!(self.path, Path::Field(Path::Root, _, "metadata"))
-    }
-
     fn report(&mut self, duplicate: bool, key: &str) {
         if self.findings.problems.len() < MAX_PROBLEMS {
             let mut path = String::new();
@@ -220,7 +215,7 @@ impl<'a, 's> Node<'a, 's> {
             }
             if repeated {
                 repeat(&mut map, field, value);
-            } else if !value.is_null() && (!is_omitted(field, &value) || self.is_reset(field, &value)) {
+            } else if !value.is_null() && !is_omitted(field, &value) {
                 map.insert(field.name.to_string(), value);
             }
         }
@@ -276,14 +271,15 @@ impl<'a, 's> Node<'a, 's> {
     }
 }
 
-/// A zero value that upstream's type cannot tell from absence.
+/// A zero value that upstream's type cannot tell from absence. An empty list it can tell: it is gone once it is written,
+/// see [`crate::schema::settle`].
 pub(super) fn is_omitted(field: &Field, value: &Value) -> bool {
     field.presence == Presence::Omit
         && match value {
             Value::String(s) => s.is_empty(),
             Value::Number(n) => n.as_f64() == Some(0.0) && !matches!(field.ty, FieldType::IntOrString),
             Value::Bool(b) => !b,
-            Value::Array(items) => items.is_empty(),
+            Value::Array(_) => false,
             Value::Object(map) => map.is_empty() && matches!(field.ty, FieldType::Map(_)),
             Value::Null => true,
         }
@@ -291,7 +287,8 @@ pub(super) fn is_omitted(field: &Field, value: &Value) -> bool {
 
 /// A field that comes again: Go decodes it into what is there already.
 fn repeat(map: &mut Map, field: &Field, value: Value) {
-    let clears = field.presence == Presence::Pointer || matches!(field.ty, FieldType::List(_) | FieldType::Map(_));
+    let is_pointer = matches!(field.presence, Presence::Pointer | Presence::Null);
+    let clears = is_pointer || matches!(field.ty, FieldType::List(_) | FieldType::Map(_));
     match value {
         Value::Null if !clears => {}
         Value::Object(new) if matches!(field.ty, FieldType::Ref(_) | FieldType::Map(_)) => {

@@ -90,6 +90,11 @@ pub fn unconvertible(applied: &Value, why: &str) -> ApiError {
     ))
 }
 
+/// The merged object fits its type, but its kind cannot read it. `applied`: what the client sent.
+pub fn unreadable(applied: &Value, why: &str) -> ApiError {
+    unfit(format!("failed to convert to unversioned ({}): {why}", describe(applied)))
+}
+
 fn check_type(applied: &Value, ty: TypeRef<'_>, writer: &Writer<'_>) -> Result<(), ApiError> {
     let kind = ty.gvk.as_ref().map_or("", |gvk| &gvk.2);
     let given = document::get_str(applied, "kind");

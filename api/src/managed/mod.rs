@@ -21,7 +21,7 @@ mod shape;
 mod tests;
 mod validate;
 
-pub use apply::{apply, unconvertible};
+pub use apply::{apply, unconvertible, unreadable};
 pub use element::Element;
 pub use reset::{ResetFields, reset_fields};
 pub use scale::{scale_managed_fields, scaled_managed_fields};
@@ -30,7 +30,7 @@ pub use validate::{validate_field_manager, validate_managed_fields, validate_pat
 
 use crate::document;
 use crate::field::is_printable;
-use crate::schema::{TypeRef, fill};
+use crate::schema::{TypeRef, fill, written};
 use crate::time::{self, Timestamp};
 use compare::compare;
 use managers::{Manager, Managers, Operation};
@@ -109,7 +109,7 @@ pub fn update(object: &mut Value, old: Option<&Value>, ty: TypeRef<'_>, writer: 
     if managers.0.is_empty() && !document::uid(live).is_empty() {
         return;
     }
-    let entries = after_update(live, object, managers, ty, writer, reset).encode();
+    let entries = after_update(live, &written(object, ty), managers, ty, writer, reset).encode();
     let mut sent = sent;
     // What did not change is moved from the list that came with the object, or copied from the stored one.
     let list = entries.into_list(|place| match &mut sent {

@@ -1,7 +1,8 @@
 //! What an object gets without asking: `+default` values, and the zeros that Go writes.
 
-use super::{FieldType, Presence, TypeRef};
+use super::{Field, FieldType, ListType, Presence, TypeRef};
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// Applies the schema's `+default`s wherever the field's parent is there. Defaults that a kind computes are the kind's
 /// own rules.
@@ -20,71 +21,159 @@ pub fn default(value: &mut Value, ty: TypeRef<'_>) {
     });
 }
 
-/// Writes the zero values that upstream writes for fields which are neither pointers nor `omitempty`:
-/// `status.replicas: 0`, `strategy: {}`, `rules: null`.
+/// Writes what upstream writes for fields without `omitempty`: the zero values of those which are no pointers
+/// (`status.replicas: 0`, `strategy: {}`, `rules: null`), and null for the others.
 pub fn fill(value: &mut Value, ty: TypeRef<'_>) {
     walk(value, ty, &mut |value, ty| {
         let Some(map) = value.as_object_mut() else { return };
-        for field in ty.ty.fields.iter().filter(|f| f.presence == Presence::Always) {
-            // Upstream's store does not tell an empty list from none.
-            if map.get(&*field.name).is_none_or(|value| value.as_array().is_some_and(Vec::is_empty)) {
-                map.insert(field.name.to_string(), field.ty.zero());
+        for field in &ty.ty.fields {
+            let zero = match field.presence {
+                Presence::Always => field.ty.zero(),
+                Presence::Null => Value::Null,
+                Presence::Pointer | Presence::Omit => continue,
+            };
+            if map.get(&*field.name).is_none_or(Value::is_null) {
+                map.insert(field.name.to_string(), zero);
             }
         }
     });
 }
 
-/// Writes empty lists and maps as upstream's store gives them back, where they are written at all: as null.
+/// Brings lists and maps that were sent empty to what upstream's store gives back: nothing, or null where they are always
+/// written.
 pub fn settle(value: &mut Value, ty: TypeRef<'_>) {
     walk(value, ty, &mut |value, ty| {
         let Some(map) = value.as_object_mut() else { return };
-        for field in ty.ty.fields.iter().filter(|f| f.presence == Presence::Always) {
-            let empty = |value: &Value| match (&field.ty, value) {
-                (FieldType::List(_), Value::Array(items)) => items.is_empty(),
-                (FieldType::Map(_), Value::Object(fields)) => fields.is_empty(),
-                _ => false,
-            };
-            if let Some(value) = map.get_mut(&*field.name).filter(|value| empty(value)) {
+        map.retain(|key, value| {
+            let Some(field) = ty.field(key).filter(|field| is_empty(&field.ty, value)) else { return true };
+            if field.presence == Presence::Always {
                 *value = Value::Null;
             }
-        }
+            field.presence != Presence::Omit
+        });
     });
+}
+
+/// The document as server-side apply sees it: without the lists that are empty and that JSON leaves out then. Below an
+/// atomic list an empty one stays, as upstream compares those as they are in memory. Copied only where there are any.
+pub fn written<'v>(value: &'v Value, ty: TypeRef<'_>) -> Cow<'v, Value> {
+    if !has_empty_list(value) {
+        return Cow::Borrowed(value);
+    }
+    let is_atomic = |field: &Field| {
+        matches!(field.ty, FieldType::List(_)) && matches!(field.list, ListType::Unset | ListType::Atomic)
+    };
+    let mut value = value.clone();
+    walk_where(&mut value, ty, &|field| !is_atomic(field), &mut |value, ty| {
+        let Some(map) = value.as_object_mut() else { return };
+        let is_written = |field: &Field, value: &Value| field.presence != Presence::Omit || !is_empty(&field.ty, value);
+        map.retain(|key, value| ty.field(key).is_none_or(|field| is_written(field, value)));
+    });
+    Cow::Owned(value)
+}
+
+/// Gives `old`, which was stored, the empty lists that `new` was sent with where it has none itself: whoever compares the
+/// two takes them for equal then, as upstream does.
+pub fn align(old: &mut Value, new: &Value, ty: TypeRef<'_>) {
+    if has_empty_list(new) {
+        align_object(old, new, ty);
+    }
+}
+
+fn align_object(old: &mut Value, new: &Value, ty: TypeRef<'_>) {
+    let (Value::Object(old), Value::Object(new)) = (old, new) else { return };
+    for (key, new) in new {
+        let Some(field) = ty.field(key) else { continue };
+        if matches!(field.ty, FieldType::List(_)) && is_empty(&field.ty, new) {
+            if old.get(key).is_none_or(Value::is_null) {
+                old.insert(key.clone(), Value::Array(Vec::new()));
+            }
+        } else if let Some(old) = old.get_mut(key) {
+            align_field(old, new, &field.ty, ty);
+        }
+    }
+}
+
+fn align_field(old: &mut Value, new: &Value, field: &FieldType, ty: TypeRef<'_>) {
+    match (field, old, new) {
+        (FieldType::List(inner), Value::Array(old), Value::Array(new)) => {
+            old.iter_mut().zip(new).for_each(|(old, new)| align_field(old, new, inner, ty));
+        }
+        (FieldType::Map(inner), Value::Object(old), Value::Object(new)) => {
+            for (key, new) in new {
+                if let Some(old) = old.get_mut(key) {
+                    align_field(old, new, inner, ty);
+                }
+            }
+        }
+        (field, old, new) => {
+            if let Some(inner) = ty.target(field) {
+                align_object(old, new, inner);
+            }
+        }
+    }
+}
+
+fn is_empty(ty: &FieldType, value: &Value) -> bool {
+    match (ty, value) {
+        (FieldType::List(_), Value::Array(items)) => items.is_empty(),
+        (FieldType::Map(_), Value::Object(fields)) => fields.is_empty(),
+        _ => false,
+    }
+}
+
+fn has_empty_list(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty() || items.iter().any(has_empty_list),
+        Value::Object(map) => map.values().any(has_empty_list),
+        _ => false,
+    }
 }
 
 /// Calls `visit` for every object of a known type, parents first.
 fn walk(value: &mut Value, ty: TypeRef<'_>, visit: &mut impl FnMut(&mut Value, TypeRef<'_>)) {
+    walk_where(value, ty, &|_| true, visit);
+}
+
+/// As [`walk`], below those fields only that `enters` is true of.
+fn walk_where(
+    value: &mut Value,
+    ty: TypeRef<'_>,
+    enters: &impl Fn(&Field) -> bool,
+    visit: &mut impl FnMut(&mut Value, TypeRef<'_>),
+) {
     if !value.is_object() {
         return;
     }
     visit(value, ty);
     let Some(map) = value.as_object_mut() else { return };
     for (key, child) in map.iter_mut().filter(|(_, child)| child.is_object() || child.is_array()) {
-        if let Some(field) = ty.field(key) {
-            walk_field(child, &field.ty, ty, visit);
+        if let Some(field) = ty.field(key).filter(|field| enters(field)) {
+            walk_field(child, &field.ty, ty, enters, visit);
         }
     }
 }
 
-fn walk_field(value: &mut Value, field: &FieldType, ty: TypeRef<'_>, visit: &mut impl FnMut(&mut Value, TypeRef<'_>)) {
+fn walk_field(
+    value: &mut Value,
+    field: &FieldType,
+    ty: TypeRef<'_>,
+    enters: &impl Fn(&Field) -> bool,
+    visit: &mut impl FnMut(&mut Value, TypeRef<'_>),
+) {
     match (field, value) {
         (FieldType::List(inner), Value::Array(items)) => {
-            for item in items {
-                walk_field(item, inner, ty, visit);
-            }
+            items.iter_mut().for_each(|item| walk_field(item, inner, ty, enters, visit));
         }
         (FieldType::Map(inner), Value::Object(map)) => {
-            for item in map.values_mut() {
-                walk_field(item, inner, ty, visit);
-            }
+            map.values_mut().for_each(|item| walk_field(item, inner, ty, enters, visit));
         }
         (FieldType::SchemaOrArray(_), Value::Array(items)) => {
-            for item in items {
-                walk_field(item, field, ty, visit);
-            }
+            items.iter_mut().for_each(|item| walk_field(item, field, ty, enters, visit));
         }
         (_, value) => {
             if let Some(inner) = ty.target(field) {
-                walk(value, inner, visit);
+                walk_where(value, inner, enters, visit);
             }
         }
     }

@@ -8,7 +8,7 @@
 //! `m` micro time, `d` duration, `v` fieldsV1, `r` raw extension, `j` any JSON, `@name` a type, `B@` `A@` `S@` a JSON
 //! schema or bool, list, strings; `[` before a type is a list of it, `{` a map.
 //!
-//! Flags: `!` required (with a number: the place among the required fields, where the order is not by name), `*` pointer, `0` zero is written, `=json` default, `L:atomic`, `L:set`, `L:map:keys`, `P:merge,retainKeys:key`
+//! Flags: `!` required (with a number: the place among the required fields, where the order is not by name), `*` pointer, `n` pointer whose absence is written, `0` zero is written, `=json` default, `L:atomic`, `L:set`, `L:map:keys`, `P:merge,retainKeys:key`
 //! patch strategy and merge key, `A` atomic, `G` granular.
 
 use super::{Field, FieldType, ListType, PatchStrategy, Presence, Schema, Text, Type, TypeId};
@@ -76,6 +76,7 @@ fn parse_field(line: &'static str, ids: &HashMap<&'static str, TypeId>) -> Optio
 fn set_flag(field: &mut Field, flag: &'static str) {
     match flag {
         "*" => field.presence = Presence::Pointer,
+        "n" => field.presence = Presence::Null,
         "0" => field.presence = Presence::Always,
         "A" => field.atomic = true,
         "G" => field.granular = true,

@@ -5,6 +5,7 @@ mod schedule;
 use super::deployment::{drop_disabled_at, spec_mut};
 use super::equality::same;
 use super::job::{default_nested, spec_warnings, validate_spec};
+use super::labels::invalid_selector;
 use super::path::{
     Path, child, descend, flag, has, non_negative, non_negative_fields, opt_text, required_one_of, text,
 };
@@ -87,7 +88,7 @@ impl Rules for CronJob {
         let at = path.at("jobTemplate.spec");
         validate_spec(job, old.and_then(|old| descend(old, &["spec", "jobTemplate", "spec"])), &at, errors);
         if let Some(selector) = child(job, "selector") {
-            errors.invalid(at.at("selector"), selector.clone(), "`selector` will be auto-generated");
+            invalid_selector(selector, at.at("selector"), "`selector` will be auto-generated", errors);
         }
         if flag(job, "manualSelector") {
             errors.not_supported(at.at("manualSelector"), true, &["nil", "false"]);

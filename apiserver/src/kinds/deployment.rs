@@ -6,7 +6,7 @@ mod tests;
 use super::equality::same;
 use super::int_or_percent;
 use super::internal;
-use super::labels::{is_empty, matches, validate_selector};
+use super::labels::{invalid_selector, is_empty, matches, validate_selector};
 use super::path::{
     Path, at_most, child, collision_count_grows, descend, has, immutable, int, non_negative, non_negative_fields, text,
 };
@@ -68,10 +68,10 @@ pub(super) fn validate_selector_and_template(spec: &Value, old: Option<&Value>, 
         Some(selector) => {
             validate_selector(selector, &at, errors);
             if is_empty(selector) {
-                errors.invalid(at, selector.clone(), "empty selector is invalid for deployment");
+                invalid_selector(selector, at, "empty selector is invalid for deployment", errors);
             }
             if matches(Some(selector), None).is_none() {
-                return errors.invalid(at, selector.clone(), "invalid label selector");
+                return invalid_selector(selector, at, "invalid label selector", errors);
             }
         }
     }

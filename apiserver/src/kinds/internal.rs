@@ -149,6 +149,8 @@ fn collect<'a>(fields: &'static [Field], value: &'a Value, parent: &'a Value, fo
         let own = own.map(|(_, value)| value).filter(|value| !value.is_null());
         match (own, field.zero) {
             (None, None) => {}
+            (Some(Value::Array(items)), None) if items.is_empty() => {}
+            (Some(Value::Object(fields)), None) if fields.is_empty() => {}
             (own, zero) => found.push((Some(field.name), field.kind, own, zero.unwrap_or("null"), value)),
         }
     }

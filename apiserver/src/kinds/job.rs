@@ -8,7 +8,7 @@ mod tests;
 use super::deployment::{default_template_of, drop_disabled_at, spec_mut};
 use super::equality::same;
 use super::internal;
-use super::labels::{matches, validate_changed_selector};
+use super::labels::{invalid_selector, matches, validate_changed_selector};
 use super::path::{
     Path, child, descend, flag, has, immutable, int, invalid_each, list, non_negative_fields, opt_text, shown, text,
 };
@@ -105,7 +105,7 @@ fn validate_generated_selector(job: &Value, spec: &Value, prefixed: bool, errors
     }
     let expected: Map = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
     if matches(Some(selector), Some(&expected)) == Some(false) {
-        errors.invalid("spec.selector", selector.clone(), "`selector` not auto-generated");
+        invalid_selector(selector, "spec.selector", "`selector` not auto-generated", errors);
     }
 }
 

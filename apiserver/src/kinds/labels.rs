@@ -1,5 +1,6 @@
 //! Labels, annotations and label selectors inside other objects: pod templates, selectors of workloads.
 
+use super::internal::compact;
 use super::path::{Path, entries, invalid_each, list, text, texts};
 use api::field::Errors;
 use api::selector::Selector;
@@ -79,6 +80,11 @@ fn validate_requirement(requirement: &Value, strict_values: bool, path: &Path, e
     for (i, value) in texts(requirement, "values").enumerate().filter(|_| strict_values) {
         invalid_each(errors, &values.index(i), value, names::label_value(value));
     }
+}
+
+/// A selector that is wrong as a whole.
+pub fn invalid_selector(selector: &Value, path: impl Into<String>, detail: &str, errors: &mut Errors) {
+    errors.invalid_printed(path, compact("LabelSelector", selector), detail);
 }
 
 /// True for a selector that selects everything: without any requirement.

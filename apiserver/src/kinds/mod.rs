@@ -75,6 +75,11 @@ pub trait Rules: Send + Sync {
     /// Defaults that the schema cannot say. Runs on what clients send, after the schema's defaults.
     fn default(&self, _object: &mut Value) {}
 
+    /// Why an object that fits the schema cannot be decoded all the same.
+    fn unreadable(&self, _object: &Value) -> Option<String> {
+        None
+    }
+
     /// Before a create: clears what clients may not set. `status` is already dropped where the kind has a status
     /// subresource, and `metadata.generation` is set where [`Rules::has_generation`].
     fn prepare_for_create(&self, _object: &mut Value, _context: &Context) {}
@@ -175,6 +180,11 @@ pub trait Rules: Send + Sync {
     /// What else than a changed `spec` raises the generation (a kind without `spec`, for example).
     fn generation_changed(&self, object: &Value, old: &Value) -> bool {
         object.get("spec") != old.get("spec")
+    }
+
+    /// Whether an empty list where there was none is a change, though both are stored alike.
+    fn tells_empty_lists(&self) -> bool {
+        false
     }
 
     fn allow_create_on_update(&self) -> bool {

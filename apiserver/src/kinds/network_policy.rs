@@ -65,6 +65,10 @@ impl Rules for NetworkPolicy {
     fn has_generation(&self) -> bool {
         true
     }
+
+    fn tells_empty_lists(&self) -> bool {
+        true
+    }
 }
 
 /// Each `ipBlock` of a policy, and where it stands.

@@ -3,7 +3,7 @@
 use super::deployment::{default_amount, default_template_of, drop_disabled_at, spec_mut, workload_warnings};
 use super::equality::same;
 use super::internal;
-use super::labels::{is_empty, matches, validate_annotations, validate_labels, validate_selector};
+use super::labels::{invalid_selector, is_empty, matches, validate_annotations, validate_labels, validate_selector};
 use super::path::{
     Path, at_most, child, collision_count_grows, descend, int, invalid_each, list, non_negative, non_negative_fields,
     one_of, text,
@@ -61,14 +61,14 @@ fn validate_pods(spec: &Value, old: Option<&Value>, path: &Path, errors: &mut Er
         Some(selector) => {
             validate_selector(selector, &at, errors);
             if is_empty(selector) {
-                errors.invalid(at, selector.clone(), "empty selector is invalid for statefulset");
+                invalid_selector(selector, at, "empty selector is invalid for statefulset", errors);
             }
         }
     }
     let template = &template_of_pods(spec);
     let path = path.at("template");
     match selector {
-        Some(selector) if matches(Some(selector), None).is_none() => errors.invalid(at, selector.clone(), ""),
+        Some(selector) if matches(Some(selector), None).is_none() => invalid_selector(selector, at, "", errors),
         _ => {
             if !selector.is_some_and(is_empty) {
                 validate_selected(template, selector, &path, errors);

@@ -36,6 +36,10 @@ macro_rules! configuration_rules {
                 child(configuration, "webhooks") != child(old, "webhooks")
             }
 
+            fn tells_empty_lists(&self) -> bool {
+                true
+            }
+
             fn allow_unconditional_update(&self) -> bool {
                 false
             }

@@ -51,11 +51,11 @@ impl ApiServer {
             meta::validate_any(&object, resource, &mut errors);
         }
         check(resource, document::name(&object), &errors)?;
-        api::schema::settle(&mut object, resource.ty);
         for warning in resource.rules.warnings(&object, None) {
             call.warn(warning);
         }
         admission::validate(call, Some(&object), None)?;
+        api::schema::settle(&mut object, resource.ty);
         let name = document::name(&object);
         let key = resource.key(call.namespace, name);
         if let Some(taken) = self.store.get(&key).map_err(|e| self.store_error(e))? {

@@ -65,7 +65,7 @@ impl ApiServer {
         entry: &Arc<Entry>,
     ) -> Result<Result<Object, Option<Arc<Entry>>>, ApiError> {
         let resource = call.resource;
-        let old = resource.read(&entry.value)?;
+        let mut old = resource.read(&entry.value)?;
         let mut object = change(&old)?;
         check_versions(call, part, &object, &old)?;
         meta::match_namespace(&mut object, resource, call.namespace)?;
@@ -74,6 +74,10 @@ impl ApiServer {
         // What the server computes (a binding, a scale) is noted by whoever computes it, if at all.
         if part != Part::Internal && part != Part::Scale {
             call.track(&mut object, Some(&old));
+        }
+        // Rules may tell an empty list from none, but it is no change.
+        if !resource.rules.tells_empty_lists() {
+            api::schema::align(&mut old, &object, resource.ty);
         }
         admission::mutate(call, &mut object, Some(&old)).await?;
         call.dedup_owners(&mut object, " after mutating admission happens");
@@ -94,8 +98,9 @@ impl ApiServer {
             document::set(&mut object, "metadata.generation", generation);
         }
         validate(call, part, &object, &old)?;
-        api::schema::settle(&mut object, resource.ty);
         admission::validate(call, Some(&object), Some(&old))?;
+        api::schema::settle(&mut object, resource.ty);
+        api::schema::settle(&mut old, resource.ty);
         let remove = ends_deletion(call, &object);
         document::metadata_mut(&mut object).insert("resourceVersion".into(), document::resource_version(&old).into());
         managed::keep_times(&mut object, &old);

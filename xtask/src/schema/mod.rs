@@ -38,7 +38,7 @@ pub struct Field {
     pub place: usize,
     /// `12`, or `2.1` where protobuf embeds a message that JSON flattens.
     pub tag: String,
-    /// `*`, `?` or `0`: what the Go field is (see `api::schema::Presence`).
+    /// `*`, `n`, `?` or `0`: what the Go field is (see `api::schema::Presence`).
     pub presence: char,
     pub markers: BTreeMap<String, String>,
     pub list_keys: Vec<String>,

@@ -42,7 +42,7 @@ pub fn apply(text: &str, types: &mut Types) -> Result<()> {
         };
         let ty = current.as_mut().with_context(at)?;
         let (first, rest) = rest.split_once(' ').with_context(at)?;
-        if let ("*" | "?" | "0", Some(presence)) = (first, first.chars().next()) {
+        if let ("*" | "n" | "?" | "0", Some(presence)) = (first, first.chars().next()) {
             for name in rest.split(' ') {
                 ty.fields.get_mut(name).with_context(at)?.presence = presence;
             }

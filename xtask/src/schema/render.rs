@@ -33,7 +33,7 @@ pub fn table(types: &Types) -> String {
 
 fn flags(field: &Field) -> String {
     let mut out = String::new();
-    if matches!(field.presence, '*' | '0') {
+    if matches!(field.presence, '*' | 'n' | '0') {
         out.push(' ');
         out.push(field.presence);
     }

@@ -122,7 +122,7 @@ impl Sorting<'_> {
                         to.out.extend_from_slice(&self.written[part.from..part.to]);
                         (self.parts, found) = (rest, true);
                     }
-                    if !found && field.presence != Presence::Pointer {
+                    if !found && !matches!(field.presence, Presence::Pointer | Presence::Null) {
                         write_zero(to, *tag, &field.ty);
                     }
                     self.rank += 1;

@@ -109,7 +109,6 @@ fn validate_ephemeral_containers<'a>(
         for key in NOT_EPHEMERAL {
             let empty = match child(container, key) {
                 None => true,
-                Some(Value::Array(items)) => items.is_empty(),
                 Some(Value::Object(fields)) => key == "resources" && fields.is_empty(),
                 Some(_) => false,
             };

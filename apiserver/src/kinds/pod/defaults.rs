@@ -234,9 +234,6 @@ fn default_volume_source(volume: &mut Value) {
         for (key, value) in defaults {
             default(source, key, *value);
         }
-        if key == "scaleIO" {
-            as_map(source).entry("secretRef").or_insert(Value::Null);
-        }
         if key == "azureDisk" {
             default(source, "readOnly", false);
         }
@@ -247,11 +244,6 @@ fn default_volume_source(volume: &mut Value) {
 pub fn default_claim(claim: &mut Value) {
     let spec = child_of(claim, "spec");
     default(spec, "volumeMode", "Filesystem");
-    for key in ["dataSource", "dataSourceRef"] {
-        if let Some(source) = object_mut(spec, key) {
-            as_map(source).entry("apiGroup").or_insert(Value::Null);
-        }
-    }
     if let Some(resources) = object_mut(spec, "resources") {
         round_up_resources(resources);
     }

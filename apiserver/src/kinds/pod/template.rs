@@ -1,7 +1,7 @@
 //! Templates of pods, as workloads hold them.
 
 use super::super::labels::{is_empty, matches, validate_annotations, validate_labels};
-use super::super::path::{Path, child, descend, has, shown, text};
+use super::super::path::{Path, child, descend, has, list, shown, text};
 use super::{Owner, annotations, spec};
 use api::document;
 use api::field::Errors;
@@ -19,7 +19,7 @@ pub fn validate(template: &Value, owner: &Owner, path: &Path, errors: &mut Error
     let spec = child(template, "spec").unwrap_or(&empty);
     spec::validate(spec, owner, &at, errors);
     annotations::validate_match_fields(template, &at, errors);
-    if has(spec, "ephemeralContainers") {
+    if !list(spec, "ephemeralContainers").is_empty() {
         errors.forbidden(at.at("ephemeralContainers"), "ephemeral containers not allowed in pod template");
     }
 }
