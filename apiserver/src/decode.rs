@@ -38,7 +38,7 @@ pub fn subresource(
 ) -> Result<Value, ApiError> {
     let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     let ty = Schema::of_kind(group, version, kind).ok_or_else(ApiError::no_such_resource)?;
-    let expected = Expected { kind, api_version: &api_version, ty };
+    let expected = Expected { kind, api_version: &api_version, ty, rules: None };
     let mut object = body(call, &incoming.body, negotiate::input(&incoming.headers)?, &expected, validation)?;
     meta::match_namespace(&mut object, call.resource, call.namespace)?;
     Ok(object)
@@ -64,6 +64,9 @@ fn body(
     let decoded = decoded.map_err(|why| expected.refused(&why, bytes))?;
     let mut object = decoded.value;
     expected.name_type(&mut object);
+    if let Some(why) = expected.unreadable(&object) {
+        return Err(expected.refused(&codec::DecodeError::Type(why), &[]));
+    }
     report(call, &decoded.problems, validation).map_err(|why| expected.refused(&codec::DecodeError::Type(why), &[]))?;
     Ok(object)
 }
@@ -118,7 +121,7 @@ pub fn patched_subresource(
     validation: FieldValidation,
 ) -> Result<Value, ApiError> {
     let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    patched_as(call, patch, old, &Expected { kind, api_version: &api_version, ty: patch.ty }, validation)
+    patched_as(call, patch, old, &Expected { kind, api_version: &api_version, ty: patch.ty, rules: None }, validation)
 }
 
 fn patched_as(
@@ -148,6 +151,11 @@ fn patched_as(
         }
     }
     expected.name_type(&mut object);
+    match expected.unreadable(&object) {
+        Some(why) if patch.kind == PatchKind::Strategic => return Err(ApiError::new(500, "", why)),
+        Some(why) => return Err(refused(why)),
+        None => {}
+    }
     let mut problems = if patch.checked { patch.problems() } else { Vec::new() };
     problems.extend(decoded.problems);
     report(call, &problems, validation).map_err(refused)?;
@@ -196,6 +204,9 @@ pub fn merged(call: &Call<'_>, object: Value, applied: &Value) -> Result<Value, 
     let expected = Expected::of(call.resource);
     let mut object = converted(object, expected.ty, applied)?;
     expected.name_type(&mut object);
+    if let Some(why) = expected.unreadable(&object) {
+        return Err(managed::unreadable(applied, &why));
+    }
     call.resource.default(&mut object);
     Ok(object)
 }

@@ -1,5 +1,6 @@
 //! Of which type an object is, and of which it has to be.
 
+use crate::kinds::Rules;
 use crate::resources::Resource;
 use api::Value;
 use api::codec;
@@ -13,11 +14,23 @@ pub(super) struct Expected<'a> {
     pub kind: &'a str,
     pub api_version: &'a str,
     pub ty: TypeRef<'static>,
+    /// Of the kind, where it is a resource's own.
+    pub rules: Option<&'static dyn Rules>,
 }
 
 impl Expected<'_> {
     pub fn of(resource: &Resource) -> Expected<'_> {
-        Expected { kind: resource.kind.kind, api_version: &resource.api_version, ty: resource.ty }
+        Expected {
+            kind: resource.kind.kind,
+            api_version: &resource.api_version,
+            ty: resource.ty,
+            rules: Some(resource.rules),
+        }
+    }
+
+    /// Why an object that fits the type cannot be decoded all the same.
+    pub fn unreadable(&self, object: &Value) -> Option<String> {
+        self.rules.and_then(|rules| rules.unreadable(object))
     }
 
     pub fn version(&self) -> &str {

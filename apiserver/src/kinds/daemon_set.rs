@@ -6,14 +6,15 @@ use super::deployment::{
 use super::equality::same;
 use super::int_or_percent;
 use super::internal;
-use super::labels::{is_empty, matches, validate_changed_selector};
+use super::labels::{invalid_selector, is_empty, matches, validate_changed_selector};
 use super::path::{Path, child, collision_count_grows, descend, non_negative, non_negative_fields, shown, text};
 use super::pod::{Owner, default, validate_always, validate_template};
 use super::{Context, Rules};
 use api::document;
-use api::field::Errors;
+use api::field::{Errors, quote};
 use api::{Map, Value};
 use serde_json::json;
+use std::num::IntErrorKind;
 
 /// Rules of DaemonSets.
 pub struct DaemonSet;
@@ -67,6 +68,15 @@ fn validate_strategy(spec: &Value, path: &Path, errors: &mut Errors) {
 }
 
 impl Rules for DaemonSet {
+    fn unreadable(&self, object: &Value) -> Option<String> {
+        let count = document::annotation(object, TEMPLATE_GENERATION)?;
+        let why = match count.parse::<i64>().err()?.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        Some(format!("strconv.ParseInt: parsing {}: {why}", quote(count)))
+    }
+
     fn default(&self, object: &mut Value) {
         // A count that is not given is none, which is written before anybody's fields are noted.
         if document::annotation(object, TEMPLATE_GENERATION).is_none() {
@@ -122,7 +132,7 @@ impl Rules for DaemonSet {
             errors.invalid(path.at("template.metadata.labels"), labels, detail);
         }
         if let Some(selector) = selector.filter(|selector| is_empty(selector)) {
-            errors.invalid(path.at("selector"), selector.clone(), "empty selector is invalid for daemonset");
+            invalid_selector(selector, path.at("selector"), "empty selector is invalid for daemonset", errors);
         }
         let at = path.at("template");
         validate_template(template, &Owner::replacing(old, &["spec", "template"]), &at, errors);
