@@ -54,6 +54,8 @@ pub struct Entry {
     pub expires: Option<u64>,
     /// What is kept of it is in a form in which it would not be written now; see [`Opened::stale`].
     pub stale: bool,
+    /// What is kept of it is what a codec made of it.
+    sealed: bool,
 }
 
 impl Entry {
@@ -63,7 +65,7 @@ impl Entry {
             Some(at) => (splice(&put.value, at, 0, revision), u32::try_from(at).ok()),
             None => (put.value.clone(), None),
         };
-        Entry { key, value, created, revision, stamp, expires, stale: false }
+        Entry { key, value, created, revision, stamp, expires, stale: false, sealed: false }
     }
 
     /// The same bytes with another revision in place of the entry's own; the frame of a deletion carries the deletion's.

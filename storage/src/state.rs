@@ -28,6 +28,8 @@ pub(crate) struct State {
     /// Told when the earliest deadline has changed.
     pub(crate) deadline: Notify,
     closed: AtomicBool,
+    /// There may be revisions that no change that is kept has.
+    gaps: AtomicBool,
     commits: AtomicU64,
     committed_bytes: AtomicU64,
 }
@@ -52,15 +54,19 @@ pub(crate) struct Change {
     pub(crate) revision: Revision,
     /// What is kept of a new entry, if that is not its value.
     pub(crate) sealed: Option<Bytes>,
+    /// What a new entry replaces, for those who keep only the difference.
+    pub(crate) replaces: Option<Arc<Entry>>,
 }
 
 impl Change {
-    /// The change that `commit` makes of `current` at `revision`, or the conflict. `now` is in milliseconds since the epoch.
+    /// The change that `commit` makes of `current` at `revision`, or the conflict. `now` is in milliseconds since the epoch;
+    /// `sealed` is what is to be kept in place of the value.
     pub(crate) fn decide(
         commit: &Commit,
         current: Option<&Arc<Entry>>,
         revision: Revision,
         now: u64,
+        sealed: Option<Bytes>,
     ) -> Result<Change, Error> {
         let met = match commit.expect {
             Expect::Any => true,
@@ -75,10 +81,13 @@ impl Change {
                 let key = current.map_or(&commit.key, |entry| &entry.key).clone();
                 let created = current.map_or(revision, |entry| entry.created);
                 let expires = put.ttl.map(|ttl| crate::expiry::deadline(now, ttl));
-                let entry = Arc::new(Entry::new(key, put, created, revision, expires));
-                Ok(Change { entry, deletes: false, revision, sealed: None })
+                let entry = Entry::new(key, put, created, revision, expires);
+                let entry = Arc::new(Entry { sealed: sealed.is_some(), ..entry });
+                Ok(Change { entry, deletes: false, revision, sealed, replaces: current.cloned() })
             }
-            (None, Some(entry)) => Ok(Change { entry: entry.clone(), deletes: true, revision, sealed: None }),
+            (None, Some(entry)) => {
+                Ok(Change { entry: entry.clone(), deletes: true, revision, sealed: None, replaces: None })
+            }
             (None, None) => Err(Error::Conflict { current: None }),
         }
     }
@@ -109,6 +118,7 @@ impl State {
             published: watch::Sender::new(revision),
             deadline: Notify::new(),
             closed: AtomicBool::new(false),
+            gaps: AtomicBool::new(false),
             commits: AtomicU64::new(0),
             committed_bytes: AtomicU64::new(0),
         })
@@ -132,7 +142,7 @@ impl State {
     /// Checks, applies and publishes a commit in one step: for the store without a disk.
     pub(crate) fn commit(&self, commit: &Commit, now: u64) -> Result<Committed, Error> {
         let mut visible = self.visible.write();
-        let change = Change::decide(commit, visible.get(&commit.key), visible.revision + 1, now)?;
+        let change = Change::decide(commit, visible.get(&commit.key), visible.revision + 1, now, None)?;
         let (committed, ring) = self.apply_one(&mut visible, change);
         drop(visible);
         self.count_commit(&committed);
@@ -145,6 +155,22 @@ impl State {
     pub(crate) fn replay(&self, change: Change) {
         let (committed, _) = self.apply_one(&mut self.visible.write(), change);
         self.publish(committed.revision);
+    }
+
+    /// Goes on at `revision`, if it is later: changes up to there may have been seen that nothing is kept of.
+    pub(crate) fn skip_to(&self, revision: Revision) {
+        let mut visible = self.visible.write();
+        if revision > visible.revision {
+            visible.revision = revision;
+            self.gaps.store(true, Ordering::Relaxed);
+            drop(visible);
+            self.publish(revision);
+        }
+    }
+
+    /// Whether there may be revisions that no change that is kept has.
+    pub(crate) fn has_gaps(&self) -> bool {
+        self.gaps.load(Ordering::Relaxed)
     }
 
     /// Makes durable changes visible, all at once, and wakes those who watch them.
@@ -169,7 +195,7 @@ impl State {
     }
 
     fn apply_one(&self, visible: &mut Visible, change: Change) -> (Committed, Arc<Ring>) {
-        let Change { entry, deletes, revision, sealed: _ } = change;
+        let Change { entry, deletes, revision, .. } = change;
         let result = (!deletes).then(|| entry.clone());
         let shard = visible.shard(&entry.key);
         let previous = match &result {

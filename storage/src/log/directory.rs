@@ -16,8 +16,10 @@ use super::disk::{Disk, Output};
 use super::record::{self, FileKind, HEADER};
 use crate::{Codec, Error, Revision, Stats};
 
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 const TEMPORARY: &str = ".tmp";
+/// What is appended to the name of the log's directory while a repaired one waits to take its place.
+pub(crate) const REPAIRED: &str = ".repaired";
 
 /// The directory of one open log.
 pub(crate) struct Directory {
@@ -25,6 +27,8 @@ pub(crate) struct Directory {
     path: PathBuf,
     /// How values are kept in the files, if not as they are.
     codec: Option<Arc<dyn Codec>>,
+    /// From how many bytes on values are compressed.
+    pub(crate) compress_from: Option<usize>,
     /// Held until the log is closed.
     lock: Mutex<Option<File>>,
     /// First revision and bytes of each segment.
@@ -50,11 +54,13 @@ impl Directory {
         path: &Path,
         lock: Option<File>,
         codec: Option<Arc<dyn Codec>>,
+        compress_from: Option<usize>,
     ) -> Arc<Directory> {
         Arc::new(Directory {
             disk,
             path: path.to_owned(),
             codec,
+            compress_from,
             lock: Mutex::new(lock),
             segments: Mutex::default(),
             closing: AtomicBool::new(false),
@@ -78,16 +84,27 @@ impl Directory {
         codec.seal(key, &value()).map_err(Error::Sealing)
     }
 
+    /// The names of all files, in order.
+    pub(crate) fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = self.disk.list(&self.path).map_err(|error| during("list", &self.path, &error))?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The number in the name of a file of `kind`.
+    pub(crate) fn number(kind: FileKind, found: &str) -> Option<Revision> {
+        let number = found.rsplit_once('-')?.1.parse().ok()?;
+        (found == name(kind, number)).then_some(number)
+    }
+
+    /// Whether a file of that name is the log's, though it holds no records.
+    pub(crate) fn is_own(name: &str) -> bool {
+        name == LOCK || name.ends_with(TEMPORARY)
+    }
+
     /// The numbers of the files of `kind`, ascending.
     pub(crate) fn numbers(&self, kind: FileKind) -> io::Result<Vec<Revision>> {
-        let names = self.disk.list(&self.path).map_err(|error| during("list", &self.path, &error))?;
-        let number = |found: String| {
-            let number = found.rsplit_once('-')?.1.parse().ok()?;
-            (found == name(kind, number)).then_some(number)
-        };
-        let mut numbers: Vec<Revision> = names.into_iter().filter_map(number).collect();
-        numbers.sort_unstable();
-        Ok(numbers)
+        Ok(self.names()?.iter().filter_map(|found| Directory::number(kind, found)).collect())
     }
 
     /// Removes what an interrupted [`Directory::begin`] has left.
@@ -103,8 +120,13 @@ impl Directory {
 
     pub(crate) fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.open(name)?.read_to_end(&mut bytes).map_err(|error| during("read", &self.path(name), &error))?;
+        self.open(name)?.read_to_end(&mut bytes).map_err(|error| self.during("read", name, &error))?;
         Ok(bytes)
+    }
+
+    /// The error, with what was being done to which file.
+    pub(crate) fn during(&self, action: &str, name: &str, error: &io::Error) -> io::Error {
+        during(action, &self.path(name), error)
     }
 
     /// A new file of the log under a temporary name, with its header.

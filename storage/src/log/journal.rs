@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::directory::{Directory, Writing};
 use super::record::{self, Kind};
+use super::scan::Position;
 use super::{LogOptions, Recovered, recovery, snapshot};
 use crate::state::{Change, State};
 use crate::{Commit, Committed, Error, Revision, Stats, expiry};
@@ -64,7 +65,7 @@ enum Queued {
 impl Journal {
     /// Starts the thread that writes to the recovered segment.
     pub(super) fn start(recovered: Recovered, directory: Arc<Directory>, options: LogOptions) -> io::Result<Journal> {
-        let Recovered { state, base, taken, grown, segment } = recovered;
+        let Recovered { state, base, taken, grown, logged, segment } = recovered;
         let queue = Queue {
             next: state.revision() + 1,
             pending: HashMap::new(),
@@ -81,6 +82,7 @@ impl Journal {
             base,
             taken,
             grown,
+            logged,
             dirty: false,
             snapshot: None,
             buffer: Vec::new(),
@@ -147,9 +149,8 @@ impl Shared {
         let pending = queue.pending.get(&commit.key);
         let visible = if pending.is_none() { self.state.get(&commit.key) } else { None };
         let current = pending.map_or(visible.as_ref(), Change::result);
-        match Change::decide(commit, current, queue.next, expiry::now()) {
+        match Change::decide(commit, current, queue.next, expiry::now(), sealed) {
             Ok(change) => {
-                let change = Change { sealed, ..change };
                 let (reply, receiver) = oneshot::channel();
                 queue.next += 1;
                 queue.bytes += size(&change);
@@ -235,6 +236,8 @@ struct Writer {
     taken: Revision,
     /// Bytes of log since then.
     grown: u64,
+    /// The revision of the last change that has a record.
+    logged: Revision,
     /// Something was written since the log was opened.
     dirty: bool,
     snapshot: Option<JoinHandle<io::Result<Revision>>>,
@@ -281,7 +284,8 @@ impl Writer {
         }
         if self.dirty {
             self.buffer.clear();
-            record::encode_note(&mut self.buffer, Kind::Mark, self.shared.state.revision(), 0);
+            let top = self.shared.state.revision();
+            record::encode_note(&mut self.buffer, Kind::Mark, self.logged, top, true);
             self.flush().map_err(|error| error.to_string())?;
         }
         Ok(())
@@ -290,13 +294,20 @@ impl Writer {
     /// Writes and flushes the changes of a batch.
     fn write(&mut self, batch: &[Waiting]) -> io::Result<()> {
         self.buffer.clear();
+        let mut logged = self.logged;
         for waiting in batch {
             if let Waiting::Change(change, _) = waiting {
                 let starts = self.buffer.is_empty();
-                record::encode(&mut self.buffer, change, starts);
+                record::encode(&mut self.buffer, change, starts, logged, self.options.compress_from);
+                logged = change.revision;
             }
         }
-        if self.buffer.is_empty() { Ok(()) } else { self.flush() }
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.flush()?;
+        self.logged = logged;
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -341,7 +352,8 @@ impl Writer {
         let growth = self.options.snapshot_bytes.max(self.options.snapshot_ratio * self.shared.state.live_bytes());
         let due = self.grown > growth && self.snapshot.is_none();
         if (due || self.segment.length >= self.options.segment_bytes) && !self.segment.is_empty() {
-            self.segment = recovery::create_segment(&self.shared.directory, self.shared.state.revision() + 1)?;
+            let position = Position { last: self.logged, top: self.shared.state.revision() };
+            self.segment = recovery::create_segment(&self.shared.directory, position)?;
         }
         if due {
             self.grown = 0;

@@ -22,6 +22,9 @@
 //! present but of an older revision, so that the changes since can be replayed from the log with what they replaced:
 //! watches and lists at older revisions go on across a restart. The segments before it are removed.
 //!
+//! Someone outside can read the files at any time, without a lock and without the keys of sealed values (`image.rs`); checks,
+//! backups and repairs (`offline.rs`) do.
+//!
 //! Names and contents reach the disk in order: a file is written under a temporary name, flushed, renamed, and the
 //! directory flushed, before anything relies on it.
 
@@ -29,9 +32,15 @@ mod directory;
 mod disk;
 #[cfg(test)]
 mod fault;
+mod image;
 mod journal;
+mod offline;
+#[cfg(test)]
+mod offline_tests;
+mod patch;
 mod record;
 mod recovery;
+mod scan;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -43,7 +52,9 @@ use std::sync::Arc;
 use crate::memory::Memory;
 use crate::{Codec, Limits, Revision};
 use directory::Directory;
+pub use image::{Problem, Summary};
 pub(crate) use journal::Journal;
+pub use offline::{BUMP, Repaired, Report, Saved, backup, check, create, repair, restore};
 
 /// How the embedded log is kept.
 #[derive(Clone, Debug)]
@@ -54,13 +65,21 @@ pub struct LogOptions {
     pub snapshot_bytes: u64,
     /// and by at least so many times the live bytes.
     pub snapshot_ratio: u64,
+    /// Values of at least so many bytes are compressed in files, if at all.
+    pub compress_from: Option<usize>,
     /// Bounds of what is kept in memory.
     pub limits: Limits,
 }
 
 impl Default for LogOptions {
     fn default() -> LogOptions {
-        LogOptions { segment_bytes: 64 << 20, snapshot_bytes: 16 << 20, snapshot_ratio: 2, limits: Limits::default() }
+        LogOptions {
+            segment_bytes: 64 << 20,
+            snapshot_bytes: 16 << 20,
+            snapshot_ratio: 2,
+            compress_from: None,
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -77,8 +96,9 @@ pub enum OpenError {
     },
     /// A file is not as it was written, and not merely cut off at the end.
     #[error(
-        "{} is damaged at offset {offset}: {reason}. Nothing was changed. Restore the directory from a backup; or, to give up \
-         what the file held, move the directory away and start anew",
+        "{} is damaged at offset {offset}: {reason}. Nothing was changed. `coracle storage check` tells everything that is \
+         damaged; `coracle storage repair` saves what is intact; to go back to a backup, move the directory away and use \
+         `coracle restore`",
         path.display()
     )]
     Damaged {
@@ -89,9 +109,21 @@ pub enum OpenError {
         /// What is wrong.
         reason: String,
     },
+    /// A repair was interrupted when the damaged directory had been moved away.
+    #[error("a repair of {} was interrupted: run `coracle storage repair` again", path.display())]
+    HalfRepaired {
+        /// The log's directory.
+        path: PathBuf,
+    },
     /// A file operation failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl OpenError {
+    fn damaged(path: PathBuf, offset: u64, reason: String) -> OpenError {
+        OpenError::Damaged { path, offset, reason }
+    }
 }
 
 /// See [`crate::open`].
@@ -102,8 +134,12 @@ pub(crate) async fn open(
 ) -> Result<Arc<Memory>, OpenError> {
     let path = path.to_owned();
     let opening = tokio::task::spawn_blocking(move || {
+        if !path.exists() && offline::suffixed(&path, directory::REPAIRED).exists() {
+            return Err(OpenError::HalfRepaired { path });
+        }
         let lock = directory::lock(&path)?;
-        open_on(Directory::new(Arc::new(disk::Native), &path, Some(lock), codec), options)
+        let directory = Directory::new(Arc::new(disk::Native), &path, Some(lock), codec, options.compress_from);
+        open_on(directory, options)
     });
     let store = opening.await.map_err(io::Error::other)??;
     store.start_expiry();
@@ -127,6 +163,8 @@ struct Recovered {
     taken: Revision,
     /// Bytes of log since then.
     grown: u64,
+    /// The revision of the last change that has a record.
+    logged: Revision,
     /// The segment to write to.
     segment: directory::Writing,
 }

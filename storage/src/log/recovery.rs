@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::directory::{Directory, Writing, name};
-use super::record::{self, FileKind, HEADER, Kind, Record};
+use super::record::{FileKind, Kind, Record, VERSION};
+use super::scan::{self, Position};
 use super::snapshot::{self, Snapshot};
 use super::{LogOptions, OpenError, Recovered};
 use crate::Revision;
@@ -12,30 +13,41 @@ use crate::state::{Change, State};
 /// Rebuilds the state from the newest snapshot and the segments after it; cuts off a torn end. Changes nothing on disk
 /// unless all could be read.
 pub(super) fn recover(directory: &Arc<Directory>, options: &LogOptions) -> Result<Recovered, OpenError> {
-    let none = Snapshot { revision: 1, taken: 1, entries: Vec::new() };
-    let Snapshot { revision: base, taken, entries } = snapshot::load(directory)?.unwrap_or(none);
+    let none = Snapshot { revision: 1, taken: 1, reached: 1, entries: Vec::new() };
+    let Snapshot { revision: base, taken, reached, entries } = snapshot::load(directory)?.unwrap_or(none);
     let state = State::restore(options.limits.clone(), base, entries);
     let firsts = directory.numbers(FileKind::Segment)?;
     // The segment that holds the first revision after the snapshot; those before it are left over from an interrupted prune.
     let start = firsts.partition_point(|first| *first <= base + 1).checked_sub(1);
     let Some(start) = start else { return begin(directory, state, base, taken, &firsts) };
-    let mut replay = Replay { directory, state: &state, base, taken, last: firsts[start] - 1, grown: 0 };
-    let mut end = 0;
+    let last = scan::before(directory, firsts[start])?;
+    let mut replay = Replay { directory, state: &state, base, taken, grown: 0 };
+    let mut position = Position { last, top: base };
+    let (mut end, mut version) = (0, VERSION);
     for (index, first) in firsts.iter().enumerate().skip(start) {
-        end = replay.segment(*first, index + 1 == firsts.len())?;
+        let newest = index + 1 == firsts.len();
+        let mut visit = |record: &Record<'_>, length: usize| replay.record(record, length);
+        let read = scan::segment(directory, *first, newest, &mut position, &mut visit)?;
+        directory.segments.lock().insert(*first, read.end);
+        if read.torn > 0 {
+            let file = name(FileKind::Segment, *first);
+            tracing::warn!(file, offset = read.end, dropped = read.torn, "cut off an interrupted write");
+        }
+        (end, version) = (read.end, read.version);
     }
-    let (grown, last) = (replay.grown, replay.last);
-    if last < base {
-        let path = directory.path(&name(FileKind::Segment, firsts[firsts.len() - 1]));
-        let reason = format!("the log ends at revision {last}, before its snapshot's {base}");
-        return Err(OpenError::Damaged { path, offset: end, reason });
+    let grown = replay.grown;
+    let newest = firsts[firsts.len() - 1];
+    if position.last < reached {
+        let path = directory.path(&name(FileKind::Segment, newest));
+        let reason = format!("the log ends at revision {}, before its snapshot's {reached}", position.last);
+        return Err(OpenError::damaged(path, end, reason));
     }
+    state.skip_to(position.top);
     directory.remove_temporary()?;
     directory.segments.lock().extend(firsts[..start].iter().map(|first| (*first, 0)));
-    let newest = firsts[firsts.len() - 1];
-    let segment = resume(directory, newest, end)?;
+    let segment = resume(directory, newest, end, version, position)?;
     snapshot::prune(directory, base)?;
-    Ok(Recovered { state, base, taken, grown, segment })
+    Ok(Recovered { state, base, taken, grown, logged: position.last, segment })
 }
 
 /// A directory without a segment to go on with: a new log, if it is empty.
@@ -48,28 +60,39 @@ fn begin(
 ) -> Result<Recovered, OpenError> {
     if base > 1 || !firsts.is_empty() {
         let path = directory.path(&name(FileKind::Segment, base + 1));
-        let reason = format!("the log's records from revision {} on are missing", base + 1);
-        return Err(OpenError::Damaged { path, offset: 0, reason });
+        return Err(OpenError::damaged(
+            path,
+            0,
+            format!("the log's records from revision {} on are missing", base + 1),
+        ));
     }
     directory.remove_temporary()?;
-    let segment = create_segment(directory, base + 1)?;
-    Ok(Recovered { state, base, taken, grown: 0, segment })
+    let segment = create_segment(directory, Position { last: base, top: base })?;
+    Ok(Recovered { state, base, taken, grown: 0, logged: base, segment })
 }
 
-/// A new, empty segment whose first record is to be of revision `first`.
-pub(super) fn create_segment(directory: &Arc<Directory>, first: Revision) -> std::io::Result<Writing> {
-    let mut segment = directory.begin(FileKind::Segment, first, 0)?;
+/// A new, empty segment for what comes after `position`.
+pub(super) fn create_segment(directory: &Arc<Directory>, position: Position) -> std::io::Result<Writing> {
+    let first = position.top + 1;
+    let mut segment = directory.begin(FileKind::Segment, first, position.last)?;
     segment.publish()?;
     directory.segments.lock().insert(first, segment.length);
     Ok(segment)
 }
 
-/// Opens the last segment for writing after `end`, and flushes it: what recovery has read must not be lost any more.
-fn resume(directory: &Arc<Directory>, first: Revision, end: u64) -> std::io::Result<Writing> {
+/// Opens the last segment for writing after `end`, and flushes it: what recovery has read must not be lost any more. A segment of
+/// an older version is not written on: it ends there, and a new one begins.
+fn resume(
+    directory: &Arc<Directory>,
+    first: Revision,
+    end: u64,
+    version: u32,
+    position: Position,
+) -> std::io::Result<Writing> {
     let mut segment = directory.append(name(FileKind::Segment, first), end)?;
     segment.sync()?;
     directory.segments.lock().insert(first, end);
-    Ok(segment)
+    if version < VERSION { create_segment(directory, position) } else { Ok(segment) }
 }
 
 struct Replay<'a> {
@@ -77,58 +100,15 @@ struct Replay<'a> {
     state: &'a State,
     base: Revision,
     taken: Revision,
-    /// The revision of the last record read.
-    last: Revision,
     grown: u64,
 }
 
 impl Replay<'_> {
-    /// Replays one segment; returns where its last good record ends.
-    fn segment(&mut self, first: Revision, newest: bool) -> Result<u64, OpenError> {
-        let name = name(FileKind::Segment, first);
-        let damaged = |offset: usize, reason: String| {
-            let path = self.directory.path(&name);
-            Err(OpenError::Damaged { path, offset: offset as u64, reason })
-        };
-        let bytes = self.directory.read(&name)?;
-        self.directory.segments.lock().insert(first, bytes.len() as u64);
-        if let Err(reason) = record::check_header(&bytes, FileKind::Segment, first) {
-            return damaged(0, reason);
+    fn record(&mut self, record: &Record<'_>, length: usize) -> Result<(), String> {
+        if record.revision > self.taken {
+            self.grown += length as u64;
         }
-        if first != self.last + 1 {
-            return damaged(0, format!("revisions {} to {} are missing before it", self.last + 1, first - 1));
-        }
-        let mut at = HEADER;
-        while at < bytes.len() {
-            let (found, length) = match record::decode(&bytes[at..]) {
-                Ok(found) => found,
-                Err(reason) if newest && !record::later_batch_follows(&bytes[at..], self.last) => {
-                    let dropped = bytes.len() - at;
-                    tracing::warn!(file = name, offset = at, dropped, reason, "cut off an interrupted write");
-                    break;
-                }
-                Err(reason) => return damaged(at, reason.to_owned()),
-            };
-            if let Err(reason) = self.record(&found) {
-                return damaged(at, reason);
-            }
-            if found.revision > self.taken {
-                self.grown += length as u64;
-            }
-            at += length;
-        }
-        Ok(at as u64)
-    }
-
-    fn record(&mut self, record: &Record<'_>) -> Result<(), String> {
-        if record.kind == Kind::Mark && record.revision == self.last {
-            return Ok(());
-        }
-        if record.revision != self.last + 1 || !matches!(record.kind, Kind::Put | Kind::Delete) {
-            return Err(format!("a record of revision {} follows revision {}", record.revision, self.last));
-        }
-        self.last = record.revision;
-        if record.revision <= self.base {
+        if record.revision <= self.base || !record.is_change() {
             return Ok(());
         }
         let current = self.state.get(record.key);
@@ -137,11 +117,13 @@ impl Replay<'_> {
             Some(current) if deletes => current,
             None if deletes => return Err(format!("{} is deleted but does not exist", record.key)),
             current => {
-                let key = current.map_or_else(|| record.key.into(), |entry| entry.key.clone());
-                Arc::new(record.entry(key, self.directory.codec())?)
+                let key = current.as_ref().map_or_else(|| record.key.into(), |entry| entry.key.clone());
+                let kept = record.kept(|| current.map(|entry| (entry.revision, entry.unstamped())))?;
+                Arc::new(kept.entry(key, self.directory.codec())?)
             }
         };
-        self.state.replay(Change { entry, deletes, revision: record.revision, sealed: None });
+        let revision = record.revision;
+        self.state.replay(Change { entry, deletes, revision, sealed: None, replaces: None });
         Ok(())
     }
 }

@@ -1,13 +1,13 @@
 //! Snapshots: all entries as of one revision, in one file.
 
-use std::io::{self, BufReader, Read};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::OpenError;
 use super::directory::{Directory, Writing, name};
-use super::record::{self, FileKind, HEADER, Kind};
-use crate::state::{Change, State};
+use super::record::{self, FileKind, Kept, Record};
+use super::{OpenError, scan};
+use crate::state::State;
 use crate::{Entry, RangeResult, Revision};
 
 /// Bytes between two flushes, so that the flush of a commit never waits for a whole snapshot to reach the disk.
@@ -18,6 +18,8 @@ pub(super) struct Snapshot {
     pub(super) revision: Revision,
     /// The store's revision when it was taken.
     pub(super) taken: Revision,
+    /// The revision that the log's records reach at least.
+    pub(super) reached: Revision,
     pub(super) entries: Vec<Arc<Entry>>,
 }
 
@@ -30,7 +32,7 @@ pub(super) fn take(directory: &Arc<Directory>, state: &State, base: Revision, fr
         return Ok(base);
     }
     let mut file = directory.begin(FileKind::Snapshot, content.revision, taken)?;
-    if let Err(error) = fill(directory, &mut file, &content, taken).and_then(|()| file.publish()) {
+    if let Err(error) = fill(directory, &mut file, &content, taken, state.has_gaps()).and_then(|()| file.publish()) {
         // Room for the log matters more than the reason why this fails too.
         let _ = file.abandon();
         return Err(error);
@@ -41,13 +43,20 @@ pub(super) fn take(directory: &Arc<Directory>, state: &State, base: Revision, fr
     Ok(content.revision)
 }
 
-fn fill(directory: &Directory, file: &mut Writing, content: &RangeResult, taken: Revision) -> io::Result<()> {
+fn fill(
+    directory: &Directory,
+    file: &mut Writing,
+    content: &RangeResult,
+    taken: Revision,
+    has_gaps: bool,
+) -> io::Result<()> {
     let mut checksum = crc32c::crc32c(&record::header(FileKind::Snapshot, content.revision, taken));
     let mut chunk = Vec::new();
     for entry in &content.entries {
-        let sealed = directory.seal(&entry.key, || entry.unstamped()).map_err(io::Error::other)?;
-        let change = Change { entry: entry.clone(), deletes: false, revision: entry.revision, sealed };
-        record::encode(&mut chunk, &change, false);
+        // In the form in which the log has it, sealed or not: what the log says next may be a patch of that.
+        let sealed = if entry.sealed { directory.seal(&entry.key, || entry.unstamped()) } else { Ok(None) };
+        let sealed = sealed.map_err(io::Error::other)?;
+        record::encode_kept(&mut chunk, &entry.key, &Kept::of(entry, sealed.as_ref()), directory.compress_from);
         if chunk.len() >= CHUNK {
             if directory.closing.load(Ordering::Relaxed) {
                 return Err(io::Error::new(io::ErrorKind::Interrupted, "the store is being closed"));
@@ -59,7 +68,10 @@ fn fill(directory: &Directory, file: &mut Writing, content: &RangeResult, taken:
         }
     }
     checksum = crc32c::crc32c_append(checksum, &chunk);
-    record::encode_note(&mut chunk, Kind::Footer, content.entries.len() as u64, checksum.into());
+    // Where revisions may have no record, only those of entries are known to have one.
+    let entries = content.entries.iter().map(|entry| entry.revision);
+    let reached = if has_gaps { entries.max().unwrap_or(1) } else { content.revision };
+    record::encode_footer(&mut chunk, content.entries.len() as u64, checksum, reached);
     file.write(&chunk)
 }
 
@@ -87,45 +99,12 @@ pub(super) fn prune(directory: &Directory, revision: Revision) -> io::Result<()>
 /// Reads and checks the newest snapshot, if there is one.
 pub(super) fn load(directory: &Directory) -> Result<Option<Snapshot>, OpenError> {
     let Some(revision) = directory.numbers(FileKind::Snapshot)?.pop() else { return Ok(None) };
-    let name = name(FileKind::Snapshot, revision);
-    let mut offset = 0;
-    let damaged = |offset: u64, reason: String| OpenError::Damaged { path: directory.path(&name), offset, reason };
-    let mut file = BufReader::with_capacity(1 << 20, directory.open(&name)?);
-    let mut buffer = vec![0; HEADER];
-    read(&mut file, &mut buffer).map_err(|reason| damaged(0, reason))?;
-    let taken = record::check_header(&buffer, FileKind::Snapshot, revision).map_err(|reason| damaged(0, reason))?;
-    let mut checksum = crc32c::crc32c(&buffer);
     let mut entries: Vec<Arc<Entry>> = Vec::new();
-    loop {
-        offset += buffer.len() as u64;
-        let mut prefix = [0; 4];
-        read(&mut file, &mut prefix).map_err(|reason| damaged(offset, reason))?;
-        let rest = record::length(prefix) as u64 - 4;
-        buffer.clear();
-        buffer.extend_from_slice(&prefix);
-        // Grows with what is there, not with what a damaged length claims.
-        let got =
-            file.by_ref().take(rest).read_to_end(&mut buffer).map_err(|error| damaged(offset, error.to_string()))?;
-        if (got as u64) < rest {
-            return Err(damaged(offset, "the snapshot is incomplete".to_owned()));
-        }
-        let (found, _) = record::decode(&buffer).map_err(|reason| damaged(offset, reason.to_owned()))?;
-        match found.kind {
-            Kind::Put if found.revision <= revision => {
-                let entry = found.entry(found.key.into(), directory.codec());
-                entries.push(Arc::new(entry.map_err(|reason| damaged(offset, reason))?));
-            }
-            Kind::Footer if found.revision == entries.len() as u64 && found.created == checksum.into() => break,
-            _ => return Err(damaged(offset, "the snapshot's records do not belong together".to_owned())),
-        }
-        checksum = crc32c::crc32c_append(checksum, &buffer);
-    }
-    Ok(Some(Snapshot { revision, taken, entries }))
-}
-
-fn read(file: &mut impl Read, into: &mut [u8]) -> Result<(), String> {
-    file.read_exact(into).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => "the snapshot is incomplete".to_owned(),
-        _ => error.to_string(),
-    })
+    let mut visit = |record: &Record<'_>, _: usize| {
+        let entry = record.kept(|| None)?.entry(record.key.into(), directory.codec())?;
+        entries.push(Arc::new(entry));
+        Ok(())
+    };
+    let end = scan::snapshot(directory, &name(FileKind::Snapshot, revision), Some(revision), &mut visit)?;
+    Ok(Some(Snapshot { revision, taken: end.header.extra, reached: end.reached, entries }))
 }

@@ -16,10 +16,10 @@ use crate::suite::{self, delete, object, put};
 use crate::{Committed, Error, Expect, Range, Store};
 
 /// A directory that is gone when the test is over.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
-    fn new() -> Scratch {
+    pub(super) fn new() -> Scratch {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         Scratch(std::env::temp_dir().join(format!("coracle-storage-{}-{number}", std::process::id())))
@@ -33,18 +33,21 @@ impl Drop for Scratch {
 }
 
 fn on(disk: &FaultyDisk, options: &LogOptions) -> Result<Arc<Memory>, OpenError> {
-    open_on(Directory::new(Arc::new(disk.clone()), Path::new("/data"), None, None), options.clone())
+    open_on(
+        Directory::new(Arc::new(disk.clone()), Path::new("/data"), None, None, options.compress_from),
+        options.clone(),
+    )
 }
 
 /// So small that a few dozen commits rotate, snapshot and prune.
-fn tiny() -> LogOptions {
+pub(super) fn tiny() -> LogOptions {
     let limits = Limits { history_events: 20, ..Limits::default() };
-    LogOptions { segment_bytes: 1000, snapshot_bytes: 1500, snapshot_ratio: 1, limits }
+    LogOptions { segment_bytes: 1000, snapshot_bytes: 1500, snapshot_ratio: 1, limits, ..LogOptions::default() }
 }
 
-type Row = (String, Vec<u8>, Revision, Revision, Option<u64>);
+pub(super) type Row = (String, Vec<u8>, Revision, Revision, Option<u64>);
 
-fn state(store: &dyn Store) -> Vec<Row> {
+pub(super) fn state(store: &dyn Store) -> Vec<Row> {
     let list = store.range(Range::default()).unwrap().entries;
     let row = |entry: &Arc<crate::Entry>| {
         (entry.key.to_string(), entry.value.to_vec(), entry.created, entry.revision, entry.expires)
@@ -63,7 +66,13 @@ async fn the_suite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_suite_with_constant_rotation() {
     let scratch = Scratch::new();
-    let options = LogOptions { segment_bytes: 4000, snapshot_bytes: 5000, snapshot_ratio: 0, limits: suite::limits() };
+    let options = LogOptions {
+        segment_bytes: 4000,
+        snapshot_bytes: 5000,
+        snapshot_ratio: 0,
+        limits: suite::limits(),
+        ..LogOptions::default()
+    };
     suite::all(crate::open(&scratch.0, options, None).await.unwrap()).await;
 }
 
@@ -433,7 +442,7 @@ async fn many_writers_share_a_flush() {
 }
 
 /// Keeps what is under `/registry/secrets/` with its bits flipped by a key.
-struct Flipped(u8);
+pub(super) struct Flipped(pub(super) u8);
 
 impl Codec for Flipped {
     fn seal(&self, key: &str, value: &Bytes) -> Result<Option<Bytes>, String> {
@@ -458,7 +467,7 @@ async fn what_a_codec_seals_is_in_no_file_and_comes_back() {
     let disk = FaultyDisk::default();
     let codec = |key: u8| Some(Arc::new(Flipped(key)) as Arc<dyn Codec>);
     let open = |codec: Option<Arc<dyn Codec>>| {
-        open_on(Directory::new(Arc::new(disk.clone()), Path::new("/data"), None, codec), tiny())
+        open_on(Directory::new(Arc::new(disk.clone()), Path::new("/data"), None, codec, None), tiny())
     };
     let store = open(codec(0x20)).unwrap();
     for n in 0..100 {
