@@ -3,6 +3,7 @@
 mod apiserver;
 mod client;
 mod kubeconfig;
+mod storage;
 
 use clap::{Parser, Subcommand};
 use std::io::Write;
@@ -43,6 +44,13 @@ enum Command {
     HollowNodes(client::HollowNodesFlags),
     /// Print a kubeconfig for a user of a data directory's cluster
     Kubeconfig(kubeconfig::KubeconfigFlags),
+    /// Check or repair the embedded store
+    #[command(subcommand)]
+    Storage(storage::StorageCommand),
+    /// Write all objects of the embedded store to a file; the server may go on
+    Backup(storage::BackupFlags),
+    /// Make a data directory's store from a backup
+    Restore(storage::RestoreFlags),
 }
 
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -50,18 +58,23 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         anyhow::anyhow!("--log {:?}: {error}; say for example info or apiserver=debug", arguments.log)
     })?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    if let Command::Kubeconfig(flags) = arguments.command {
-        return kubeconfig::print(flags);
-    }
+    let command = match arguments.command {
+        Command::Kubeconfig(flags) => return kubeconfig::print(flags),
+        Command::Storage(command) => return storage::run(command),
+        Command::Backup(flags) => return storage::backup(flags),
+        Command::Restore(flags) => return storage::restore(flags),
+        command => command,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
-        match arguments.command {
+        match command {
             Command::Server(flags) => apiserver::server(flags).await,
             Command::Apiserver(flags) => apiserver::apiserver(flags).await,
             Command::Scheduler(flags) => client::scheduler(flags).await,
             Command::ControllerManager(flags) => client::controller_manager(flags).await,
             Command::HollowNodes(flags) => client::hollow_nodes(flags).await,
-            Command::Kubeconfig(_) => Ok(()),
+            // Done above, without a runtime.
+            Command::Kubeconfig(_) | Command::Storage(_) | Command::Backup(_) | Command::Restore(_) => Ok(()),
         }
     });
     // Whatever still runs may not keep the process.
