@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use apiserver::{ApiServer, Body};
+use component::leader::LeaderElection;
 use component::metrics::Metrics;
 use http::{Request, Response};
 use jiff::Timestamp;
@@ -172,13 +173,17 @@ impl Cluster {
             let options =
                 controller_manager::Options { root_ca: self.pki.ca_pem().to_owned(), ..builder.controllers.clone() };
             self.server.components.lock().insert("controller-manager");
-            self.spawn("controller manager", controller_manager::run(client, options, self.stop.clone()));
+            self.spawn_component("kube-controller-manager", client, move |client, stop| {
+                controller_manager::run(client, options.clone(), stop)
+            });
         }
         if builder.components.scheduler {
             let client = self.client_as(Identity::Scheduler)?;
-            let options = scheduler::Options { metrics, ..scheduler::Options::default() };
             self.server.components.lock().insert("scheduler");
-            self.spawn("scheduler", scheduler::run(client, options, self.stop.clone()));
+            self.spawn_component("kube-scheduler", client, move |client, stop| {
+                let options = scheduler::Options { metrics: metrics.clone(), ..scheduler::Options::default() };
+                scheduler::run(client, options, stop)
+            });
         }
         if builder.hollow_nodes > 0 {
             self.start_hollow_nodes(builder.hollow_nodes)?;
@@ -200,6 +205,32 @@ impl Cluster {
         let watcher = self.client()?;
         self.spawn("hollow nodes", hollow_node::run(watcher, clients, options, self.stop.clone()));
         Ok(())
+    }
+
+    /// Runs a component: as long as the server, or, where other servers run it too, whenever it holds its lease.
+    fn spawn_component<W>(
+        &mut self,
+        name: &'static str,
+        client: kube::Client,
+        work: impl Fn(kube::Client, CancellationToken) -> W + Send + Sync + 'static,
+    ) where
+        W: Future<Output = anyhow::Result<()>> + Send,
+    {
+        let stop = self.stop.clone();
+        if !self.store.is_shared() {
+            return self.spawn(name, async move { work(client, stop).await });
+        }
+        let election = election(name);
+        self.spawn(name, async move {
+            let transport = component::Client::new(client.clone(), name);
+            while !stop.is_cancelled() {
+                let leading = election.lead(&transport, stop.clone(), |token| work(client.clone(), token));
+                if let Err(error) = leading.await {
+                    tracing::warn!(%error, "the {name} stopped working and waits for its lease");
+                }
+            }
+            Ok(())
+        });
     }
 
     fn spawn(&mut self, name: &'static str, work: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
@@ -262,6 +293,12 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// This process as a candidate for a component's lease.
+pub fn election(component: &str) -> LeaderElection {
+    let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    LeaderElection::new(component, &format!("{}_{}", host.trim(), uuid::Uuid::new_v4()))
 }
 
 /// How the hollow nodes of a cluster with these keys are to run.

@@ -2,4 +2,4 @@
 
 mod cluster;
 
-pub use cluster::{Cluster, ClusterBuilder, Components, StoreKind, hollow_nodes, node_kubeconfig, url};
+pub use cluster::{Cluster, ClusterBuilder, Components, StoreKind, election, hollow_nodes, node_kubeconfig, url};

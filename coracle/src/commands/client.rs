@@ -3,7 +3,6 @@
 use super::{tell, told_to_stop};
 use anyhow::Context;
 use clap::Args;
-use component::leader::LeaderElection;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -159,9 +158,7 @@ where
         let running = work(client, stop.clone());
         return until_told(stop, running).await;
     }
-    let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
-    let identity = format!("{}_{}", host.trim(), uuid::Uuid::new_v4());
-    let election = LeaderElection::new(name, &identity);
+    let election = coracle::election(name);
     let transport = component::Client::new(client.clone(), name);
     let leading = election.lead(&transport, stop.clone(), |token| work(client.clone(), token));
     until_told(stop, leading).await
