@@ -16,6 +16,8 @@ help:
 	@echo "make run          start a control plane with three simulated nodes, in ./coracle-data; Ctrl-C ends it"
 	@echo "make test         all tests: each crate's own, then conformance against the release binary"
 	@echo "make conformance  the black-box suite alone; KUBECONFIG=FILE tries that cluster instead, CASES='walk bad_input' some cases"
+	@echo "                  E2E_TEST=FILE runs Kubernetes' own conformance tests: SUBSET=api|hollow|full, ONLY='part of a name', RECORD=1"
+	@echo "                  keeps the results, SERVER='--store memory' are more flags of the server; docs/CONFORMANCE.md has the rest"
 	@echo "make lint         formatting, clippy, and the licences and sources of what is depended on"
 	@echo "make bench        figures as a table; REFERENCE=KUBECONFIG does the same work on another server beside it"
 	@echo
@@ -47,7 +49,9 @@ conformance: $(if $(GIVEN),,build)
 	cargo build --locked -p coracle-conformance
 	@target/debug/coracle-conformance --kubectl $(KUBECTL) --helm $(HELM) --python $(PYTHON) \
 	  --node-modules $(NODE_MODULES) \
-	  $(if $(GIVEN),--kubeconfig $(KUBECONFIG),--start $(CORACLE)) $(CASES)
+	  $(if $(GIVEN),--kubeconfig $(KUBECONFIG),--start $(CORACLE)) \
+	  $(if $(E2E_TEST),upstream --e2e-test $(E2E_TEST) --subset $(or $(SUBSET),api) $(if $(ONLY),--only '$(ONLY)') \
+	    $(if $(RECORD),--record) $(foreach flag,$(SERVER),--server-flag=$(flag)),$(CASES))
 
 lint:
 	@set-up/tools compiler

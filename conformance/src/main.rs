@@ -6,13 +6,15 @@ mod context;
 mod differential;
 mod run;
 mod server;
+mod upstream;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Runs the cases against a cluster, or against clusters that it starts from a binary.
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = false)]
 pub struct Arguments {
     /// The cluster to try, with the rights of an administrator; --start goes before it
     #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
@@ -50,10 +52,23 @@ pub struct Arguments {
     /// Only cases whose name contains one of these
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
+    #[command(subcommand)]
+    command: Option<Judge>,
+}
+
+/// Another judge than this suite.
+#[derive(Subcommand)]
+enum Judge {
+    Upstream(upstream::UpstreamArguments),
 }
 
 fn main() -> ExitCode {
-    match run::run(&Arguments::parse()) {
+    let arguments = Arguments::parse();
+    let outcome = match &arguments.command {
+        Some(Judge::Upstream(upstream)) => upstream::run(&arguments, upstream),
+        None => run::run(&arguments),
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -1,0 +1,196 @@
+//! One process of `e2e.test`, and what it prints.
+
+use anyhow::{Context, Result};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// Between two tests, and after the last.
+const RULE: &str = "------------------------------";
+/// Lines of a test that are kept.
+const LINES: usize = 20_000;
+
+/// What is run, and against what.
+pub struct Run<'a> {
+    pub e2e_test: &'a Path,
+    pub kubectl: &'a Path,
+    pub kubeconfig: &'a Path,
+    /// Whether it waits for nodes that are ready.
+    pub needs_nodes: bool,
+    /// For the report; empty.
+    pub directory: &'a Path,
+    pub server_log: Option<&'a Path>,
+}
+
+pub struct Limits {
+    /// Of one test.
+    pub test: Duration,
+    /// Until the first test begins, and between the last one's end and the process'.
+    pub start: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Passed,
+    Failed,
+    /// The process ended, or was ended, in the middle of it.
+    Ended,
+    TooLong,
+}
+
+/// A test that was begun.
+pub struct Ran {
+    pub name: String,
+    pub outcome: Outcome,
+    pub took: Duration,
+    log: Vec<String>,
+    server_log: String,
+}
+
+impl Ran {
+    /// What it said, and what the server logged meanwhile.
+    pub fn whole_log(&self) -> String {
+        format!("{}\n\n==== the server's log meanwhile ====\n{}", self.log.join("\n"), self.server_log)
+    }
+
+    pub fn last_words(&self) -> String {
+        self.log[self.log.len().saturating_sub(10)..].join("\n")
+    }
+}
+
+pub struct Ended {
+    pub tests: Vec<Ran>,
+}
+
+/// The test that runs.
+struct Running {
+    name: String,
+    since: Instant,
+    log: Vec<String>,
+    server_log_at: u64,
+}
+
+impl Run<'_> {
+    /// Runs the tests of these names, one after the other, until the last has ended or one has taken too long.
+    pub fn tests(&self, names: &[&str], limits: &Limits) -> Result<Ended> {
+        let mut child = self.start(names)?;
+        let lines = lines(&mut child)?;
+        let mut ended = Ended { tests: Vec::new() };
+        let mut running: Option<Running> = None;
+        let mut after_rule = false;
+        let mut quiet_since = Instant::now();
+        loop {
+            let deadline = match &running {
+                Some(test) => test.since + limits.test,
+                None => quiet_since + limits.start,
+            };
+            let line = match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    child.kill().context("e2e.test could not be ended")?;
+                    ended.tests.extend(running.take().map(|test| self.over(test, Outcome::TooLong)));
+                    break;
+                }
+            };
+            if let Some(test) = &mut running {
+                if test.log.len() < LINES {
+                    test.log.push(line.clone());
+                }
+                if let Some(outcome) = outcome(&line) {
+                    ended.tests.extend(running.take().map(|test| self.over(test, outcome)));
+                    quiet_since = Instant::now();
+                }
+            } else if after_rule && let Some(name) = names.iter().find(|name| line.starts_with(**name)) {
+                let server_log_at = self.server_log.and_then(|log| fs::metadata(log).ok()).map_or(0, |file| file.len());
+                running = Some(Running {
+                    name: (*name).to_owned(),
+                    since: Instant::now(),
+                    log: vec![line.clone()],
+                    server_log_at,
+                });
+            }
+            after_rule = line == RULE;
+        }
+        ended.tests.extend(running.take().map(|test| self.over(test, Outcome::Ended)));
+        child.wait()?;
+        Ok(ended)
+    }
+
+    fn start(&self, names: &[&str]) -> Result<Child> {
+        let mut command = Command::new(self.e2e_test);
+        command.arg("--provider=skeleton").arg("--kubeconfig").arg(self.kubeconfig);
+        command.arg("--kubectl-path").arg(self.kubectl).arg("--report-dir").arg(self.directory);
+        command.args(["--ginkgo.v", "--ginkgo.no-color", "--ginkgo.timeout=24h", "--disable-log-dump"]);
+        command.args(["--node-os-distro=custom", "--dump-logs-on-failure=false"]);
+        if !self.needs_nodes {
+            command.arg("--allowed-not-ready-nodes=-1");
+        }
+        for name in names {
+            command.arg(format!("--ginkgo.focus={}", quoted(name)));
+        }
+        // What it writes beside the report is of no use to anybody.
+        command.current_dir(self.directory).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().with_context(|| format!("{} does not run", self.e2e_test.display()))
+    }
+
+    fn over(&self, test: Running, outcome: Outcome) -> Ran {
+        let server_log = self.server_log.map(|log| since(log, test.server_log_at)).unwrap_or_default();
+        Ran { name: test.name, outcome, took: test.since.elapsed(), log: test.log, server_log }
+    }
+}
+
+/// What a line says about the end of a test.
+fn outcome(line: &str) -> Option<Outcome> {
+    let end = line.strip_prefix('•')?.trim_start();
+    if end.starts_with('[') && end.ends_with(" seconds]") && !end.contains(']') {
+        return Some(Outcome::Passed);
+    }
+    Some(
+        if end.contains("[FAILED]")
+            || end.contains("[TIMEDOUT]")
+            || end.contains("[PANICKED]")
+            || end.contains("[INTERRUPTED]")
+        {
+            Outcome::Failed
+        } else {
+            Outcome::Passed
+        },
+    )
+}
+
+/// What the process prints, line by line.
+fn lines(child: &mut Child) -> Result<std::sync::mpsc::Receiver<String>> {
+    let output = child.stdout.take().context("no output")?;
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+/// A file from an offset on, its last megabyte at most.
+fn since(path: &Path, offset: u64) -> String {
+    let read = || -> std::io::Result<String> {
+        let mut file = fs::File::open(path)?;
+        let start = offset.max(file.metadata()?.len().saturating_sub(1 << 20));
+        file.seek(SeekFrom::Start(start))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    read().unwrap_or_else(|error| format!("cannot be read: {error}"))
+}
+
+/// A name as a Go regular expression for it.
+fn quoted(name: &str) -> String {
+    let special = |c: char| r"\.+*?()|[]{}^$".contains(c);
+    name.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
+}
