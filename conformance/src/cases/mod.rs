@@ -9,6 +9,7 @@ mod durability;
 mod helm;
 mod lifecycle;
 mod node_failure;
+mod several_servers;
 mod walk;
 mod watches;
 
@@ -21,6 +22,7 @@ pub fn all(differential: &Path) -> anyhow::Result<Vec<Case>> {
     let topics = [
         node_failure::CASES,
         components::CASES,
+        several_servers::CASES,
         lifecycle::CASES,
         walk::discovery::CASES,
         walk::pods::CASES,
