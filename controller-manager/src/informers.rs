@@ -149,6 +149,8 @@ shared! {
     replica_sets: ReplicaSet = REPLICA_SETS, [], |b| b;
     replication_controllers: ReplicaSet = REPLICATION_CONTROLLERS, [], |b| b;
     deployments: Deployment = DEPLOYMENTS, [], |b| b;
+    stateful_sets: Scaled = STATEFUL_SETS, [], |b| b;
+    pod_disruption_budgets: PodDisruptionBudget = POD_DISRUPTION_BUDGETS, [], |b| b;
     jobs: Job = JOBS, [], |b| b;
     services: Service = SERVICES, [], |b| b;
     endpoints: Endpoints = ENDPOINTS, [], |b| b;

@@ -27,7 +27,9 @@ projections!(
     Namespace,
     Lease,
     RootCertificate,
-    ServiceCidr
+    ServiceCidr,
+    Scaled,
+    PodDisruptionBudget
 );
 
 /// A condition of any kind's status, with the times some kinds have.

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::kinds::Condition;
 use crate::selector::LabelSelector;
+use std::collections::BTreeMap;
 
 /// A ReplicaSet, or a ReplicationController, which differs only in its selector.
 #[derive(Debug, Default, Deserialize)]
@@ -113,6 +114,57 @@ pub struct DeploymentStrategy {
 pub struct RollingUpdate {
     pub max_surge: Option<IntOrString>,
     pub max_unavailable: Option<IntOrString>,
+}
+
+/// Something that controls pods, as those read it who only want to know how many.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Scaled {
+    pub metadata: Meta,
+    pub spec: ScaledSpec,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub struct ScaledSpec {
+    pub replicas: i64,
+}
+
+impl Default for ScaledSpec {
+    fn default() -> Self {
+        ScaledSpec { replicas: 1 }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PodDisruptionBudget {
+    pub metadata: Meta,
+    pub spec: PodDisruptionBudgetSpec,
+    pub status: PodDisruptionBudgetStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodDisruptionBudgetSpec {
+    pub min_available: Option<IntOrString>,
+    pub max_unavailable: Option<IntOrString>,
+    /// Without one, no pod is covered; an empty one covers all.
+    pub selector: Option<LabelSelector>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodDisruptionBudgetStatus {
+    pub observed_generation: i64,
+    pub current_healthy: i64,
+    pub desired_healthy: i64,
+    pub expected_pods: i64,
+    pub disruptions_allowed: i64,
+    /// When evictions were granted that have not happened yet, by the pod's name.
+    pub disrupted_pods: BTreeMap<String, String>,
+    #[serde(deserialize_with = "or_default")]
+    pub conditions: Vec<Condition>,
 }
 
 /// A number, or a percentage of something.

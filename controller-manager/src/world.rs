@@ -87,6 +87,8 @@ impl World {
             REPLICATION_CONTROLLERS => into(&stores.replication_controllers, document),
             DEPLOYMENTS => into(&stores.deployments, document),
             JOBS => into(&stores.jobs, document),
+            STATEFUL_SETS => into(&stores.stateful_sets, document),
+            POD_DISRUPTION_BUDGETS => into(&stores.pod_disruption_budgets, document),
             SERVICES => into(&stores.services, document),
             ENDPOINTS => into(&stores.endpoints, document),
             ENDPOINT_SLICES => into(&stores.endpoint_slices, document),

@@ -9,6 +9,7 @@ use crate::runtime::Controller;
 mod claim;
 mod conditions;
 mod deployment;
+mod disruption;
 mod endpoint_slice;
 mod endpoint_slice_mirroring;
 mod endpoints;
@@ -31,6 +32,7 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller::new("replicaset-controller", replica_set::watch_replica_sets, replica_set::reconcile),
     Controller::new("replicationcontroller-controller", replica_set::watch_controllers, replica_set::reconcile),
     Controller::new("deployment-controller", deployment::watch, deployment::reconcile),
+    Controller::new("disruption-controller", disruption::watch, disruption::reconcile),
     Controller::new("job-controller", job::watch, job::reconcile),
     Controller::new("ttl-after-finished-controller", ttl_after_finished::watch, ttl_after_finished::reconcile),
     Controller::new("endpoints-controller", endpoints::watch, endpoints::reconcile),
