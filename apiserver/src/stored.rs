@@ -65,8 +65,11 @@ fn stored_at(key: &str) -> Option<&'static Resource> {
         .map(|(_, it)| *it)
 }
 
-/// Versions that are not served any more, or never were, but in which upstream stores: how they become one that is.
-const OLDER: &[(&str, &str, fn(Value) -> Value)] = &[
+/// A version's `apiVersion` and kind, and how its objects become ones of a version that is served.
+type Older = (&'static str, &'static str, fn(Value) -> Value);
+
+/// Versions that are not served any more, or never were, but in which upstream stores.
+const OLDER: &[Older] = &[
     ("apiextensions.k8s.io/v1beta1", "CustomResourceDefinition", from_v1beta1),
     ("admissionregistration.k8s.io/v1beta1", "MutatingAdmissionPolicy", |it| {
         renamed(it, "admissionregistration.k8s.io/v1")
@@ -101,7 +104,7 @@ fn foreign(kept: &[u8], resource: Option<&'static Resource>) -> Result<Value, St
     Ok(written.to_stored(&object))
 }
 
-fn older(api_version: &str, kind: &str) -> Option<&'static (&'static str, &'static str, fn(Value) -> Value)> {
+fn older(api_version: &str, kind: &str) -> Option<&'static Older> {
     OLDER.iter().find(|it| (it.0, it.1) == (api_version, kind))
 }
 

@@ -134,11 +134,12 @@ fn each_reads_what_the_other_wrote(outer: &Context) -> Result<()> {
         let (writer, reader) = if round % 2 == 0 { (&one, &two) } else { (&two, &one) };
         let path = "/api/v1/namespaces/default/configmaps";
         let name = format!("c{round}");
-        let body = serde_json::json!({"metadata": {"name": name}, "data": {"round": round.to_string()}});
+        let value = round.to_string();
+        let body = serde_json::json!({"metadata": {"name": name}, "data": {"round": value}});
         let made = writer.post(path, &body)?;
         ensure!(made.status == 201, "{}", made.text);
         let got = reader.read(&format!("{path}/{name}"))?;
-        ensure!(got.status == 200 && got.json()?["data"]["round"] == round.to_string(), "stale: {}", got.text);
+        ensure!(got.status == 200 && got.json()?["data"]["round"] == *value, "stale: {}", got.text);
         let listed = reader.read(path)?.json()?;
         let all = listed["items"].as_array().context("items")?;
         ensure!(all.iter().any(|item| item["metadata"]["name"] == *name), "a stale list");

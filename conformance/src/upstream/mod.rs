@@ -7,7 +7,7 @@
 mod process;
 mod report;
 mod results;
-mod tests;
+mod table;
 
 use crate::Arguments;
 use crate::server::Server;
@@ -20,7 +20,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use tests::{Test, tests};
+use table::{Test, tests};
 
 /// Tests that one `e2e.test` process is given at a time: starting it takes about a second.
 const BATCH: usize = 6;
@@ -79,7 +79,7 @@ pub fn run(arguments: &Arguments, upstream: &UpstreamArguments) -> Result<bool> 
     let named = |test: &&Test| upstream.only.is_empty() || upstream.only.iter().any(|part| test.name.contains(part));
     let chosen: Vec<&Test> = chosen.into_iter().filter(named).collect();
     ensure!(!chosen.is_empty(), "no test of {} is called {}", upstream.subset.name(), upstream.only.join(" or "));
-    ensure!(upstream.e2e_test.is_file(), "{} is no file; {}", upstream.e2e_test.display(), tests::WHENCE);
+    ensure!(upstream.e2e_test.is_file(), "{} is no file; {}", upstream.e2e_test.display(), table::WHENCE);
     let output = std::path::absolute(&upstream.output)?;
     fs::create_dir_all(&output).with_context(|| output.display().to_string())?;
     let (server, kubeconfig) = cluster(arguments, upstream, &output)?;
@@ -226,7 +226,7 @@ impl Driver<'_> {
                 }
             };
             if !verdict.is_good() {
-                let file = self.output.join(tests::file_name(&ran.name)).with_extension("log");
+                let file = self.output.join(table::file_name(&ran.name)).with_extension("log");
                 fs::write(&file, ran.whole_log()).with_context(|| file.display().to_string())?;
             }
         }

@@ -1,7 +1,7 @@
 //! Verdicts, what is expected of each test, and the page that publishes them.
 
 use super::Subset;
-use super::tests::Test;
+use super::table::Test;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn every_expected_failure_is_a_test_and_has_a_cause() {
-        let all = super::super::tests::tests().unwrap();
+        let all = super::super::table::tests().unwrap();
         for (name, cause) in expectations().unwrap() {
             assert!(all.iter().any(|test| test.name == name), "{name}");
             assert!(!cause.is_empty(), "{name}");
