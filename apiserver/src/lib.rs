@@ -8,6 +8,7 @@ mod columns;
 mod component_status;
 mod decode;
 mod discovery;
+pub mod encryption;
 mod endpoints;
 mod health;
 mod impersonate;

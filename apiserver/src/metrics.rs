@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use crate::encryption::Encryption;
 use api::kinds::{KINDS, Kind};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -176,7 +177,7 @@ pub struct WatchGuard {
 }
 
 impl Metrics {
-    pub fn new() -> Metrics {
+    pub fn new(encryption: Option<&Encryption>) -> Metrics {
         let mut metrics = Metrics {
             registry: Registry::default(),
             requests: Family::default(),
@@ -190,6 +191,9 @@ impl Metrics {
             store: StoreMetrics::default(),
         };
         metrics.register();
+        if let Some(encryption) = encryption {
+            encryption.register(&mut metrics.registry);
+        }
         metrics
     }
 
@@ -385,7 +389,7 @@ mod tests {
 
     #[test]
     fn requests_are_counted_under_upstreams_names() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(None);
         metrics.observe("list", "", "pods", "", 200, Duration::from_millis(30));
         metrics.observe("create", "", "pods", "exec", 403, Duration::from_millis(1));
         let running = metrics.running("create");
@@ -412,7 +416,7 @@ mod tests {
 
     #[test]
     fn made_up_resources_make_no_series() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(None);
         metrics.observe("get", "x", "made-up", "", 404, Duration::ZERO);
         metrics.observe("get", "", "pods", "made-up", 404, Duration::ZERO);
         assert!(!metrics.render(&*storage::memory()).contains("made-up"));

@@ -2,6 +2,7 @@
 
 use crate::authn::{Authenticators, User};
 use crate::authz::Authorizer;
+use crate::encryption::Encryption;
 use crate::health::Health;
 use crate::kinds::service::allocate::Allocator;
 use crate::metrics::Metrics;
@@ -31,6 +32,10 @@ pub struct Options {
     pub basic_auth_file: Option<PathBuf>,
     /// Requests that are worked on at the same time, watches and streams not counted.
     pub max_requests_inflight: usize,
+    /// An `EncryptionConfiguration`: how resources are kept in the store.
+    pub encryption_provider_config: Option<PathBuf>,
+    /// Whether changes of that file are taken into use as they are made.
+    pub encryption_provider_config_automatic_reload: bool,
 }
 
 impl Default for Options {
@@ -42,6 +47,8 @@ impl Default for Options {
             token_auth_file: None,
             basic_auth_file: None,
             max_requests_inflight: 600,
+            encryption_provider_config: None,
+            encryption_provider_config_automatic_reload: false,
         }
     }
 }
@@ -56,6 +63,8 @@ pub struct ApiServer {
     pub services: Mutex<Allocator>,
     pub metrics: Metrics,
     pub health: Health,
+    /// How the store keeps values, if not as they are.
+    pub encryption: Option<Arc<Encryption>>,
     /// As whom the server itself writes.
     pub own_user: User,
     pub seats: Semaphore,

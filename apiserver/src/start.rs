@@ -5,6 +5,7 @@ use crate::authn::{
 };
 use crate::authz::{self, Authorizer};
 use crate::bootstrap::{self, FrontProxy, Settings, Step};
+use crate::encryption::Encryption;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::registry::{Call, Part};
@@ -30,11 +31,12 @@ use tokio_util::sync::CancellationToken;
 const DEFAULT_CIDR: &str = "kubernetes";
 
 impl ApiServer {
-    /// Prepares a server on a store. When this returns, RBAC and the bootstrap objects are in place.
+    /// Prepares a server on a store that keeps values by `encryption`. When this returns, RBAC and the bootstrap objects are in place.
     pub async fn start(
         store: Arc<dyn Store>,
         pki: Arc<Pki>,
         options: Options,
+        encryption: Option<Arc<Encryption>>,
         stop: CancellationToken,
     ) -> anyhow::Result<Arc<ApiServer>> {
         check_ranges(&options.service_cluster_ip_ranges)?;
@@ -44,8 +46,9 @@ impl ApiServer {
             authenticators: authenticators(&store, &pki, &options)?,
             authorizer: authorizer.clone(),
             services,
-            metrics: Metrics::new(),
+            metrics: Metrics::new(encryption.as_deref()),
             health: Health::new(store.clone()),
+            encryption,
             own_user: User {
                 name: "system:apiserver".into(),
                 groups: vec![authz::SUPERUSERS.into(), crate::authn::AUTHENTICATED_GROUP.into()],
@@ -64,6 +67,11 @@ impl ApiServer {
         let since = server.store.revision();
         let later = reserve::repair_all(&server).await.context("the addresses of Services cannot be repaired")?;
         let repairing = reserve::follow(server.clone(), since, later);
+        if let Some(encryption) = &server.encryption {
+            let following = encryption.clone().follow(server.store.clone());
+            let following = following.context("changes of the encryption configuration cannot be watched")?;
+            tokio::spawn(server.stop.clone().run_until_cancelled_owned(following));
+        }
         let stop = server.stop.clone();
         tokio::spawn(async move {
             tokio::select! { _ = stop.cancelled() => {}, _ = async { tokio::join!(following, repairing) } => {} }

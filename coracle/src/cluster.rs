@@ -1,7 +1,8 @@
 //! A control plane inside this process: the same one that `coracle server` runs.
 
 use anyhow::Context as _;
-use apiserver::{ApiServer, Body};
+use apiserver::encryption::{Encryption, Sealed};
+use apiserver::{ApiServer, Body, Layout};
 use component::leader::LeaderElection;
 use component::metrics::Metrics;
 use http::{Request, Response};
@@ -12,7 +13,7 @@ use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use storage::{LogOptions, Store};
+use storage::{Codec, LogOptions, Store};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -109,8 +110,10 @@ impl ClusterBuilder {
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!("cannot listen on {address}; choose another --secure-port (0 takes a free one) or --bind-address")
         })?;
-        let store = self.open_store().await?;
-        let server = ApiServer::start(store.clone(), pki.clone(), self.options.clone(), stop.clone()).await?;
+        let encryption = self.encryption()?;
+        let store = self.open_store(encryption.clone()).await?;
+        let options = self.options.clone();
+        let server = ApiServer::start(store.clone(), pki.clone(), options, encryption, stop.clone()).await?;
         let address = listener.local_addr()?;
         let following = server.publish(address).await?;
         let mut cluster =
@@ -139,11 +142,23 @@ impl ClusterBuilder {
         })
     }
 
-    async fn open_store(&self) -> anyhow::Result<Arc<dyn Store>> {
+    fn encryption(&self) -> anyhow::Result<Option<Arc<Encryption>>> {
+        let reloads = self.options.encryption_provider_config_automatic_reload;
+        match &self.options.encryption_provider_config {
+            Some(file) => Encryption::load(file, reloads).map(Some).map_err(anyhow::Error::msg),
+            None if reloads => anyhow::bail!(
+                "--encryption-provider-config-automatic-reload must be set with --encryption-provider-config"
+            ),
+            None => Ok(None),
+        }
+    }
+
+    async fn open_store(&self, encryption: Option<Arc<Encryption>>) -> anyhow::Result<Arc<dyn Store>> {
+        let codec = encryption.map(|it| Arc::new(Sealed::new(it, Arc::new(Layout))) as Arc<dyn Codec>);
         match (self.store, &self.data_dir) {
             (StoreKind::Memory, _) => Ok(storage::memory()),
             (StoreKind::Embedded, Some(dir)) => {
-                Ok(storage::open(&dir.join("store"), LogOptions::default(), None).await?)
+                Ok(storage::open(&dir.join("store"), LogOptions::default(), codec).await?)
             }
             (StoreKind::Embedded, None) => anyhow::bail!("the embedded store needs a data directory"),
         }

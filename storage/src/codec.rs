@@ -14,6 +14,12 @@ pub trait Codec: Send + Sync + 'static {
 
     /// The value of which `kept` was made, by this program or another; the reason if that cannot be told.
     fn open(&self, key: &str, kept: &Bytes) -> Result<Opened, String>;
+
+    /// For a value of `key` that was kept as it is: whether it would be kept in another form now; the reason if it is not to be
+    /// taken for the value.
+    fn open_as_is(&self, key: &str) -> Result<bool, String> {
+        Ok(self.seals(key))
+    }
 }
 
 /// A value that was read.

@@ -15,6 +15,7 @@ pub use update::Part;
 pub use watch::WatchReply;
 
 use crate::authn::User;
+use crate::encryption::Encryption;
 use crate::params::revision;
 use crate::request::Warnings;
 use crate::resources::Resource;
@@ -166,6 +167,12 @@ impl ApiServer {
             Error::Unavailable(why) => ApiError::unavailable(format!("storage is (re)initializing or failed: {why}")),
             other => ApiError::internal(other),
         }
+    }
+
+    /// Whether what the store keeps of an entry is in another form than it would be written in now.
+    fn is_stale(&self, entry: &Entry) -> bool {
+        let changed = |encryption: &Encryption| encryption.is_outdated(&entry.key, entry.revision);
+        entry.stale || self.encryption.as_deref().is_some_and(changed)
     }
 
     /// Writes an object, or removes it (`None`). A `Conflict` of the store is `Ok(Err(current))`.

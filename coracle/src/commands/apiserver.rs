@@ -56,6 +56,12 @@ pub struct ApiserverFlags {
     /// Requests that are worked on at the same time, watches not counted
     #[arg(long, value_name = "N", default_value_t = 600)]
     max_requests_inflight: usize,
+    /// File that says which resources are encrypted in the store, and with which keys: an EncryptionConfiguration
+    #[arg(long, value_name = "FILE")]
+    encryption_provider_config: Option<PathBuf>,
+    /// Take changes of that file into use without a restart
+    #[arg(long)]
+    encryption_provider_config_automatic_reload: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -89,6 +95,8 @@ impl ApiserverFlags {
             token_auth_file: self.token_auth_file.clone(),
             basic_auth_file: self.basic_auth_file.clone(),
             max_requests_inflight: self.max_requests_inflight,
+            encryption_provider_config: self.encryption_provider_config.clone(),
+            encryption_provider_config_automatic_reload: self.encryption_provider_config_automatic_reload,
         };
         builder
     }

@@ -7,6 +7,7 @@ mod access;
 mod apply;
 mod bad_input;
 mod client;
+mod encryption;
 mod lists;
 mod objects;
 mod openapi;

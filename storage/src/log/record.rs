@@ -170,7 +170,7 @@ impl Kept {
     pub(crate) fn entry(self, key: Arc<str>, codec: Option<&dyn Codec>) -> Result<Entry, String> {
         let Kept { created, revision, expires, stamp, sealed, value } = self;
         if !sealed {
-            let stale = codec.is_some_and(|codec| codec.seals(&key));
+            let stale = codec.map_or(Ok(false), |codec| codec.open_as_is(&key))?;
             return Ok(Entry { key, value, created, revision, stamp, expires, stale, sealed });
         }
         let codec =

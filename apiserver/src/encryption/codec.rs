@@ -1,0 +1,46 @@
+//! Encryption as a store's codec, around the form in which values are written.
+
+use super::Encryption;
+use bytes::Bytes;
+use std::sync::Arc;
+use storage::{Codec, Opened};
+
+/// Encrypts what another codec has made of values.
+pub struct Sealed {
+    encryption: Arc<Encryption>,
+    form: Arc<dyn Codec>,
+}
+
+impl Sealed {
+    pub fn new(encryption: Arc<Encryption>, form: Arc<dyn Codec>) -> Sealed {
+        Sealed { encryption, form }
+    }
+}
+
+/// Upstream's sentence for a value that cannot be read.
+fn unreadable(key: &str, why: &str) -> String {
+    format!("unable to transform key {}: {why}", api::field::quote(key))
+}
+
+impl Codec for Sealed {
+    fn seal(&self, key: &str, value: &Bytes) -> Result<Option<Bytes>, String> {
+        let formed = self.form.seal(key, value)?;
+        let sealed = self.encryption.seal(key, formed.as_ref().unwrap_or(value))?;
+        Ok(sealed.or(formed))
+    }
+
+    fn seals(&self, key: &str) -> bool {
+        self.encryption.seals(key) || self.form.seals(key)
+    }
+
+    fn open(&self, key: &str, kept: &Bytes) -> Result<Opened, String> {
+        let unsealed = self.encryption.open(key, kept).map_err(|why| unreadable(key, &why))?;
+        let opened = self.form.open(key, &unsealed.value)?;
+        Ok(Opened { stale: opened.stale || unsealed.stale, ..opened })
+    }
+
+    fn open_as_is(&self, key: &str) -> Result<bool, String> {
+        let stale = self.encryption.open_as_is(key).map_err(|why| unreadable(key, &why))?;
+        Ok(stale || self.form.open_as_is(key)?)
+    }
+}
