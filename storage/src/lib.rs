@@ -304,13 +304,23 @@ pub struct Limits {
     pub history_events: usize,
     /// Bytes retained per resource for events and what they replaced, an encoded frame for each included.
     pub history_bytes: usize,
+    /// How long events are retained, about: at least as long, and an eighth longer while changes come. When none come, nothing
+    /// is given up.
+    pub history_age: Duration,
     /// Bytes that may wait for the disk.
     pub queue_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { value_bytes: 3 << 20, history_events: 16_384, history_bytes: 32 << 20, queue_bytes: 64 << 20 }
+        Limits {
+            value_bytes: 3 << 20,
+            history_events: 16_384,
+            history_bytes: 32 << 20,
+            // Upstream gives up, every five minutes, what is older than five: a reader can be up to ten behind.
+            history_age: Duration::from_secs(600),
+            queue_bytes: 64 << 20,
+        }
     }
 }
 
@@ -341,6 +351,8 @@ pub struct Stats {
     pub segment_bytes: u64,
     /// Snapshots written.
     pub snapshots: u64,
+    /// Snapshots that could not be written; the log stays longer.
+    pub failed_snapshots: u64,
 }
 
 /// A store of revisioned bytes. Reads are answered from memory and never wait for a disk.

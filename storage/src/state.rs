@@ -3,13 +3,14 @@
 //! Keys are divided by resource ([`shard_of`]); each resource has its own map and its own [`Ring`], so that watchers are
 //! woken by their resource only. One lock guards the maps and the revision together: a list is of exactly one revision.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
 use crate::interest::Interest;
@@ -30,6 +31,8 @@ pub(crate) struct State {
     closed: AtomicBool,
     /// There may be revisions that no change that is kept has.
     gaps: AtomicBool,
+    /// Times, and the store's revision then.
+    ages: Mutex<VecDeque<(Instant, Revision)>>,
     commits: AtomicU64,
     committed_bytes: AtomicU64,
 }
@@ -56,6 +59,8 @@ pub(crate) struct Change {
     pub(crate) sealed: Option<Bytes>,
     /// What a new entry replaces, for those who keep only the difference.
     pub(crate) replaces: Option<Arc<Entry>>,
+    /// Nothing is kept of it outside this process.
+    pub(crate) volatile: bool,
 }
 
 impl Change {
@@ -83,10 +88,11 @@ impl Change {
                 let expires = put.ttl.map(|ttl| crate::expiry::deadline(now, ttl));
                 let entry = Entry::new(key, put, created, revision, expires);
                 let entry = Arc::new(Entry { sealed: sealed.is_some(), ..entry });
-                Ok(Change { entry, deletes: false, revision, sealed, replaces: current.cloned() })
+                Ok(Change { entry, deletes: false, revision, sealed, replaces: current.cloned(), volatile: false })
             }
             (None, Some(entry)) => {
-                Ok(Change { entry: entry.clone(), deletes: true, revision, sealed: None, replaces: None })
+                let entry = entry.clone();
+                Ok(Change { entry, deletes: true, revision, sealed: None, replaces: None, volatile: false })
             }
             (None, None) => Err(Error::Conflict { current: None }),
         }
@@ -119,6 +125,7 @@ impl State {
             deadline: Notify::new(),
             closed: AtomicBool::new(false),
             gaps: AtomicBool::new(false),
+            ages: Mutex::new(VecDeque::from([(Instant::now(), revision)])),
             commits: AtomicU64::new(0),
             committed_bytes: AtomicU64::new(0),
         })
@@ -148,6 +155,7 @@ impl State {
         self.count_commit(&committed);
         ring.wake();
         self.publish(committed.revision);
+        self.forget_old(Instant::now());
         Ok(committed)
     }
 
@@ -173,6 +181,33 @@ impl State {
         self.gaps.load(Ordering::Relaxed)
     }
 
+    /// Lets the history of the resources with these prefixes begin at the present: what was before is not known any more.
+    pub(crate) fn forget(&self, prefixes: impl IntoIterator<Item = impl AsRef<str>>) {
+        let mut visible = self.visible.write();
+        let revision = visible.revision;
+        for prefix in prefixes {
+            visible.shard(prefix.as_ref()).ring.history.write().compact(revision);
+            self.gaps.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives up the history that is older than the limit. For every commit; does something now and then.
+    pub(crate) fn forget_old(&self, now: Instant) {
+        let age = self.limits.history_age;
+        let mut ages = self.ages.lock();
+        if ages.back().is_some_and(|(latest, _)| now.duration_since(*latest) < age / 8) {
+            return;
+        }
+        ages.push_back((now, self.revision()));
+        let mut old = None;
+        while let Some((_, revision)) = ages.pop_front_if(|(then, _)| now.duration_since(*then) >= age) {
+            old = Some(revision);
+        }
+        drop(ages);
+        // It was reached: there is nothing that could fail.
+        let _ = old.map(|revision| self.compact(revision));
+    }
+
     /// Makes durable changes visible, all at once, and wakes those who watch them.
     pub(crate) fn apply(&self, changes: impl IntoIterator<Item = Change>) -> Vec<Committed> {
         let mut rings: Vec<Arc<Ring>> = Vec::new();
@@ -191,6 +226,7 @@ impl State {
         if let Some(last) = done.last() {
             self.publish(last.revision);
         }
+        self.forget_old(Instant::now());
         done
     }
 
@@ -275,8 +311,8 @@ impl State {
         Ok(Watch::new(self.clone(), prefix, interest, source, after))
     }
 
-    /// The first change after `after` under a prefix that spans resources.
-    pub(crate) fn first_after(&self, prefix: &str, after: Revision) -> Result<Option<Arc<Event>>, Error> {
+    /// The first change after `after` under a prefix that spans resources, and the store's revision.
+    pub(crate) fn first_after(&self, prefix: &str, after: Revision) -> Result<(Option<Arc<Event>>, Revision), Error> {
         let visible = self.visible.read();
         let mut first: Option<Arc<Event>> = None;
         if after < visible.oldest {
@@ -291,7 +327,7 @@ impl State {
                 first = Some(event.clone());
             }
         }
-        Ok(first)
+        Ok((first, visible.revision))
     }
 
     pub(crate) fn compact(&self, before: Revision) -> Result<(), Error> {
@@ -304,12 +340,19 @@ impl State {
         Ok(())
     }
 
-    /// All entries as of the oldest revision at or after `from` that every resource's history reaches back to.
-    pub(crate) fn snapshot(&self, from: Revision) -> Result<RangeResult, Error> {
+    /// All entries, but for those with the prefixes in `without`, as of the oldest revision at or after `from` that every
+    /// resource's history reaches back to.
+    pub(crate) fn snapshot(&self, from: Revision, without: &[String]) -> Result<RangeResult, Error> {
         let visible = self.visible.read();
-        let floors = visible.shards.iter().map(|shard| shard.ring.history.read().floor());
-        let at = floors.fold(visible.oldest.max(from), Revision::max);
-        visible.range(Range { at: Some(at), ..Range::default() })
+        let shards =
+            || visible.shards.iter().filter(|shard| !without.iter().any(|prefix| shard.name.starts_with(prefix)));
+        let floors = shards().map(|shard| shard.ring.history.read().floor());
+        let revision = floors.fold(visible.oldest.max(from), Revision::max);
+        let mut result = RangeResult { revision, ..RangeResult::default() };
+        for shard in shards() {
+            shard.list((Bound::Unbounded, Bound::Unbounded), revision, usize::MAX, &mut result)?;
+        }
+        Ok(result)
     }
 
     /// The keys that expire at or before `now` with their revisions, and the next deadline after that.

@@ -85,7 +85,12 @@ impl Watch {
                 }
                 found
             }
-            Source::Many { .. } => self.state.first_after(prefix, seen)?,
+            Source::Many { .. } => {
+                let (event, revision) = self.state.first_after(prefix, seen)?;
+                // So that one who keeps up on a quiet prefix is not behind when history is given up.
+                self.seen = if event.is_none() { seen.max(revision) } else { seen };
+                event
+            }
         };
         if let Some(event) = &event {
             self.seen = event.revision;
@@ -102,7 +107,7 @@ impl Watch {
         let pending = match &self.source {
             Source::One { ring, position, .. } => is_pending(ring, *position, wanted),
             Source::Some { ring, waiter } => waiter.position().is_some_and(|at| is_pending(ring, at, wanted)),
-            Source::Many { .. } => !matches!(self.state.first_after(&self.prefix, self.seen), Ok(None)),
+            Source::Many { .. } => !matches!(self.state.first_after(&self.prefix, self.seen), Ok((None, _))),
         };
         if pending { self.seen } else { self.seen.max(revision) }
     }

@@ -38,6 +38,7 @@ pub(crate) struct Directory {
     written: AtomicU64,
     syncs: AtomicU64,
     snapshots: AtomicU64,
+    failed_snapshots: AtomicU64,
 }
 
 /// The name of a file of the log.
@@ -67,6 +68,7 @@ impl Directory {
             written: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
             snapshots: AtomicU64::new(0),
+            failed_snapshots: AtomicU64::new(0),
         })
     }
 
@@ -164,12 +166,17 @@ impl Directory {
         self.snapshots.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn count_failed_snapshot(&self) {
+        self.failed_snapshots.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn stats(&self, stats: Stats) -> Stats {
         let segments = self.segments.lock();
         Stats {
             disk_bytes: self.written.load(Ordering::Relaxed),
             syncs: self.syncs.load(Ordering::Relaxed),
             snapshots: self.snapshots.load(Ordering::Relaxed),
+            failed_snapshots: self.failed_snapshots.load(Ordering::Relaxed),
             segments: segments.len() as u64,
             segment_bytes: segments.values().sum(),
             ..stats

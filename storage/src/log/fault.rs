@@ -31,9 +31,38 @@ struct Content {
     names: BTreeMap<PathBuf, u64>,
     durable_names: BTreeMap<PathBuf, u64>,
     created: u64,
+    /// What was done to names since they were last made durable.
+    unsettled: Vec<(PathBuf, Option<u64>)>,
     operations: u64,
     fault: Option<(u64, Fault)>,
     failed: Option<Fault>,
+    reads: u64,
+    read_fault: Option<u64>,
+}
+
+impl Content {
+    /// Lets a name stand for a file, or for none.
+    fn name(&mut self, path: &Path, id: Option<u64>) {
+        match id {
+            Some(id) => self.names.insert(path.to_owned(), id),
+            None => self.names.remove(path),
+        };
+        self.unsettled.push((path.to_owned(), id));
+    }
+
+    fn read_fails(&mut self) -> bool {
+        self.reads += 1;
+        self.read_fault == Some(self.reads)
+    }
+}
+
+/// A part of a file that cannot be read.
+struct Broken;
+
+impl Read for Broken {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::other("the medium is bad"))
+    }
 }
 
 /// The disk; clones are the same disk.
@@ -47,6 +76,25 @@ impl FaultyDisk {
         content.fault = Some((content.operations + operation, fault));
     }
 
+    /// Lets the read, or the list of names, with that number from now fail; that of a file after some bytes.
+    pub(super) fn fail_read_at(&self, read: u64) {
+        let mut content = self.0.lock();
+        content.read_fault = Some(content.reads + read);
+    }
+
+    /// Whether a read was made to fail.
+    pub(super) fn has_failed_to_read(&self) -> bool {
+        let content = self.0.lock();
+        content.read_fault.is_some_and(|at| at <= content.reads)
+    }
+
+    /// Names and contents.
+    pub(super) fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let content = self.0.lock();
+        let data = |id: &u64| content.files.get(id).map(|file| file.data.clone()).unwrap_or_default();
+        content.names.iter().map(|(path, id)| (path.clone(), data(id))).collect()
+    }
+
     pub(super) fn has_failed(&self) -> bool {
         self.0.lock().failed.is_some()
     }
@@ -54,10 +102,23 @@ impl FaultyDisk {
     /// The disk after the power is back. What was not flushed is there, is not, or is there in part, as `seed` has it.
     pub(super) fn after_crash(&self, seed: u64) -> FaultyDisk {
         let content = self.0.lock();
-        let names = if seed & 1 == 0 { &content.durable_names } else { &content.names };
+        // Of what was done to names and not flushed: nothing, all, or every other step.
+        let mut names = content.durable_names.clone();
+        for (index, (path, id)) in content.unsettled.iter().enumerate() {
+            let survives = match seed % 4 {
+                0 => false,
+                1 => true,
+                other => (index as u64 + other).is_multiple_of(2),
+            };
+            match id.filter(|_| survives) {
+                Some(id) => drop(names.insert(path.clone(), id)),
+                None if survives => drop(names.remove(path)),
+                None => {}
+            }
+        }
         let file = |id: &u64| content.files.get(id).map(|file| survived(file, seed / 2 + id)).unwrap_or_default();
         let files = names.values().map(|id| (*id, file(id))).collect();
-        let (names, created) = (names.clone(), content.created);
+        let created = content.created;
         let content = Content { files, durable_names: names.clone(), names, created, ..Content::default() };
         FaultyDisk(Arc::new(Mutex::new(content)))
     }
@@ -65,9 +126,14 @@ impl FaultyDisk {
     /// The disk as another process finds it when only ours has died.
     pub(super) fn after_kill(&self) -> FaultyDisk {
         let content = self.0.lock();
-        let (files, names, durable_names) =
-            (content.files.clone(), content.names.clone(), content.durable_names.clone());
-        let content = Content { files, names, durable_names, created: content.created, ..Content::default() };
+        let content = Content {
+            files: content.files.clone(),
+            names: content.names.clone(),
+            durable_names: content.durable_names.clone(),
+            unsettled: content.unsettled.clone(),
+            created: content.created,
+            ..Content::default()
+        };
         FaultyDisk(Arc::new(Mutex::new(content)))
     }
 
@@ -134,21 +200,29 @@ fn survived(file: &File, chance: u64) -> File {
 
 impl Disk for FaultyDisk {
     fn list(&self, _: &Path) -> io::Result<Vec<String>> {
-        let content = self.0.lock();
+        let mut content = self.0.lock();
+        if content.read_fails() {
+            return Err(ErrorKind::Other.into());
+        }
         Ok(content.names.keys().filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
     }
 
     fn read(&self, path: &Path) -> io::Result<Box<dyn Read>> {
-        let content = self.0.lock();
+        let mut content = self.0.lock();
+        let fails = content.read_fails();
         let file = content.names.get(path).and_then(|id| content.files.get(id)).ok_or(ErrorKind::NotFound)?;
-        Ok(Box::new(Cursor::new(file.data.clone())))
+        let data = Cursor::new(file.data.clone());
+        if fails {
+            return Ok(Box::new(data.take(10).chain(Broken)));
+        }
+        Ok(Box::new(data))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
         let create = |content: &mut Content| {
             content.created += 1;
             content.files.insert(content.created, File::default());
-            content.names.insert(path.to_owned(), content.created);
+            content.name(path, Some(content.created));
             Ok(content.created)
         };
         let id = self.operate(create, |_| ())?;
@@ -167,20 +241,27 @@ impl Disk for FaultyDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let rename = |content: &mut Content| {
-            let id = content.names.remove(from).ok_or(ErrorKind::NotFound)?;
-            content.names.insert(to.to_owned(), id);
+            let id = *content.names.get(from).ok_or(ErrorKind::NotFound)?;
+            content.name(from, None);
+            content.name(to, Some(id));
             Ok(())
         };
         self.operate(rename, |_| ())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.operate(|content| content.names.remove(path).map(drop).ok_or(ErrorKind::NotFound.into()), |_| ())
+        let remove = |content: &mut Content| {
+            let known = content.names.contains_key(path);
+            content.name(path, None);
+            if known { Ok(()) } else { Err(ErrorKind::NotFound.into()) }
+        };
+        self.operate(remove, |_| ())
     }
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
         let sync = |content: &mut Content| {
             content.durable_names = content.names.clone();
+            content.unsettled.clear();
             Ok(())
         };
         self.operate(sync, |_| ())

@@ -160,7 +160,7 @@ impl Image {
         }
         for (index, first) in firsts.iter().enumerate() {
             // What lies before the snapshot is left over; a hole between that and what counts is none.
-            if index == start {
+            if index <= start {
                 position.last = scan::before(directory, *first).unwrap_or(position.last);
             }
             self.segment(directory, *first, index + 1 == firsts.len(), &mut position)?;

@@ -11,12 +11,14 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::directory::{Directory, Writing};
-use super::record::{self, Kind};
+use super::record;
 use super::scan::Position;
 use super::{LogOptions, Recovered, recovery, snapshot};
 use crate::state::{Change, State};
-use crate::{Commit, Committed, Error, Revision, Stats, expiry};
+use crate::{Commit, Committed, Error, Range, Revision, Stats, expiry};
 
+/// How many revisions are reserved at a time for changes of which nothing is kept. So many are skipped after a crash.
+const RESERVED: u64 = 4096;
 /// A batch buffer that has grown beyond this is given back.
 const BUFFER: usize = 1 << 20;
 
@@ -31,6 +33,8 @@ pub(crate) struct Journal {
 struct Shared {
     state: Arc<State>,
     directory: Arc<Directory>,
+    /// See [`LogOptions::volatile`].
+    volatile: Vec<String>,
     queue: Mutex<Queue>,
     ready: Condvar,
 }
@@ -66,16 +70,18 @@ impl Journal {
     /// Starts the thread that writes to the recovered segment.
     pub(super) fn start(recovered: Recovered, directory: Arc<Directory>, options: LogOptions) -> io::Result<Journal> {
         let Recovered { state, base, taken, grown, logged, segment } = recovered;
+        let reserved = state.revision();
         let queue = Queue {
-            next: state.revision() + 1,
+            next: reserved + 1,
             pending: HashMap::new(),
             waiting: Vec::new(),
             bytes: 0,
             stopped: None,
             closing: false,
         };
-        let shared = Arc::new(Shared { state, directory, queue: Mutex::new(queue), ready: Condvar::new() });
-        let writer = Writer {
+        let volatile = options.volatile.clone();
+        let shared = Arc::new(Shared { state, directory, volatile, queue: Mutex::new(queue), ready: Condvar::new() });
+        let mut writer = Writer {
             shared: shared.clone(),
             options,
             segment,
@@ -83,10 +89,12 @@ impl Journal {
             taken,
             grown,
             logged,
+            reserved,
             dirty: false,
             snapshot: None,
             buffer: Vec::new(),
         };
+        writer.remove_volatile()?;
         let thread = thread::Builder::new().name("store-log".to_owned()).spawn(move || writer.run())?;
         Ok(Journal { shared, thread: Mutex::new(Some(thread)) })
     }
@@ -151,6 +159,8 @@ impl Shared {
         let current = pending.map_or(visible.as_ref(), Change::result);
         match Change::decide(commit, current, queue.next, expiry::now(), sealed) {
             Ok(change) => {
+                let volatile = self.volatile.iter().any(|prefix| commit.key.starts_with(prefix));
+                let change = Change { volatile, ..change };
                 let (reply, receiver) = oneshot::channel();
                 queue.next += 1;
                 queue.bytes += size(&change);
@@ -210,6 +220,13 @@ impl Shared {
 }
 
 impl Waiting {
+    fn change(&self) -> Option<&Change> {
+        match self {
+            Waiting::Change(change, _) => Some(change),
+            Waiting::Barrier(_) => None,
+        }
+    }
+
     fn refuse(self, reason: &str) {
         let error = Error::Unavailable(reason.to_owned());
         // Nobody may be waiting for the answer any more.
@@ -238,6 +255,8 @@ struct Writer {
     grown: u64,
     /// The revision of the last change that has a record.
     logged: Revision,
+    /// Up to this revision changes may be made visible of which nothing is kept: no later start goes on below it.
+    reserved: Revision,
     /// Something was written since the log was opened.
     dirty: bool,
     snapshot: Option<JoinHandle<io::Result<Revision>>>,
@@ -270,6 +289,25 @@ impl Writer {
         drop(ending);
     }
 
+    /// Deletes, and records that, what was once kept of resources of which nothing is to be kept now.
+    fn remove_volatile(&mut self) -> io::Result<()> {
+        let list = |prefix: &String| self.shared.state.range(Range { prefix, ..Range::default() });
+        let lists: Result<Vec<_>, _> = self.options.volatile.iter().map(list).collect();
+        let entries = lists.map_err(io::Error::other)?.into_iter().flat_map(|list| list.entries);
+        let mut queue = self.shared.queue.lock();
+        let delete = |entry| {
+            let revision = queue.next;
+            queue.next += 1;
+            let change = Change { entry, deletes: true, revision, sealed: None, replaces: None, volatile: false };
+            Waiting::Change(change, oneshot::channel().0)
+        };
+        let batch: Vec<Waiting> = entries.map(delete).collect();
+        drop(queue);
+        self.write(&batch)?;
+        self.acknowledge(batch);
+        Ok(())
+    }
+
     /// Until the store is closed, or the first failure.
     fn serve(&mut self) -> Result<(), String> {
         while let Some(batch) = self.shared.next_batch() {
@@ -285,7 +323,7 @@ impl Writer {
         if self.dirty {
             self.buffer.clear();
             let top = self.shared.state.revision();
-            record::encode_note(&mut self.buffer, Kind::Mark, self.logged, top, true);
+            record::encode_mark(&mut self.buffer, self.logged, top);
             self.flush().map_err(|error| error.to_string())?;
         }
         Ok(())
@@ -294,9 +332,14 @@ impl Writer {
     /// Writes and flushes the changes of a batch.
     fn write(&mut self, batch: &[Waiting]) -> io::Result<()> {
         self.buffer.clear();
-        let mut logged = self.logged;
-        for waiting in batch {
-            if let Waiting::Change(change, _) = waiting {
+        let (mut logged, mut reserved) = (self.logged, self.reserved);
+        let changes = || batch.iter().filter_map(Waiting::change);
+        if let Some(last) = changes().rfind(|change| change.volatile).filter(|last| last.revision > reserved) {
+            reserved = last.revision + RESERVED;
+            record::encode_reserve(&mut self.buffer, logged, reserved, &self.options.volatile);
+        }
+        for change in changes() {
+            if !change.volatile {
                 let starts = self.buffer.is_empty();
                 record::encode(&mut self.buffer, change, starts, logged, self.options.compress_from);
                 logged = change.revision;
@@ -306,7 +349,7 @@ impl Writer {
             return Ok(());
         }
         self.flush()?;
-        self.logged = logged;
+        (self.logged, self.reserved) = (logged, reserved);
         Ok(())
     }
 
@@ -353,13 +396,14 @@ impl Writer {
         let due = self.grown > growth && self.snapshot.is_none();
         if (due || self.segment.length >= self.options.segment_bytes) && !self.segment.is_empty() {
             let position = Position { last: self.logged, top: self.shared.state.revision() };
-            self.segment = recovery::create_segment(&self.shared.directory, position)?;
+            self.segment = recovery::create_segment(&self.shared.directory, position, &self.options.volatile)?;
+            self.reserved = position.top;
         }
         if due {
             self.grown = 0;
             let from = std::mem::replace(&mut self.taken, self.shared.state.revision());
             let (shared, base) = (self.shared.clone(), self.base);
-            let take = move || snapshot::take(&shared.directory, &shared.state, base, from);
+            let take = move || snapshot::take(&shared.directory, &shared.state, base, from, &shared.volatile);
             self.snapshot = Some(thread::Builder::new().name("store-snapshot".to_owned()).spawn(take)?);
         }
         Ok(())
@@ -371,7 +415,10 @@ impl Writer {
         let Some(snapshot) = self.snapshot.take() else { return };
         match snapshot.join() {
             Ok(Ok(base)) => self.base = base,
-            Ok(Err(error)) => tracing::warn!(%error, "no snapshot was written; the log stays longer"),
+            Ok(Err(error)) => {
+                self.shared.directory.count_failed_snapshot();
+                tracing::warn!(%error, "no snapshot was written; the log stays longer");
+            }
             Err(_) => tracing::warn!("no snapshot was written: its thread panicked"),
         }
     }

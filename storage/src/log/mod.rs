@@ -18,6 +18,10 @@
 //! the torn end of a write that nobody was told about, and is cut off; any other bad record, or a gap in the revisions, is
 //! damage, and opening is refused with file and offset. A clean close leaves a mark, which proves the last batch too.
 //!
+//! *Revisions without a record.* A change that is to be in memory only takes a revision too. Before any such revision is given
+//! away, a record reserves it with some thousands after it, and no later start goes on below that. Each record says how many
+//! revisions before it have none, so that a record that is missing is still noticed.
+//!
 //! *Snapshots* are written in the background when the log has grown by a multiple of the live data. A snapshot is not of the
 //! present but of an older revision, so that the changes since can be replayed from the log with what they replaced:
 //! watches and lists at older revisions go on across a restart. The segments before it are removed.
@@ -32,6 +36,8 @@ mod directory;
 mod disk;
 #[cfg(test)]
 mod fault;
+#[cfg(test)]
+mod fault_tests;
 mod image;
 mod journal;
 mod offline;
@@ -67,6 +73,9 @@ pub struct LogOptions {
     pub snapshot_ratio: u64,
     /// Values of at least so many bytes are compressed in files, if at all.
     pub compress_from: Option<usize>,
+    /// Of keys with these prefixes, each a whole resource's (`/registry/leases/`), nothing is kept on disk: they are gone after
+    /// a restart, and so is their history. Everything else holds for them too, revisions that only grow among it.
+    pub volatile: Vec<String>,
     /// Bounds of what is kept in memory.
     pub limits: Limits,
 }
@@ -78,6 +87,7 @@ impl Default for LogOptions {
             snapshot_bytes: 16 << 20,
             snapshot_ratio: 2,
             compress_from: None,
+            volatile: Vec::new(),
             limits: Limits::default(),
         }
     }

@@ -188,7 +188,7 @@ fn prepare(
     let mut file = inside.begin(FileKind::Snapshot, revision, revision)?;
     fill(&mut file, revision, entries)?;
     file.publish()?;
-    recovery::create_segment(&inside, Position { last: revision, top: revision })?;
+    recovery::create_segment(&inside, Position { last: revision, top: revision }, &[])?;
     Ok(path)
 }
 

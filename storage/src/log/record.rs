@@ -61,7 +61,8 @@ pub(crate) enum Kind {
     Footer = 4,
     /// As a put; the value is the revision of the key's value before it, and what changed since ([`patch`]).
     Patch = 5,
-    /// Revisions up to `created` may be given to changes that have no record. `revision` is that of the last record.
+    /// Revisions up to `created` may be given to changes that have no record: those of keys with one of the prefixes in `key`, a
+    /// comma between them. `revision` is that of the last record.
     Reserve = 6,
 }
 
@@ -277,10 +278,16 @@ fn put(out: &mut Vec<u8>, key: &str, kept: &Kept, starts: u8, after: Revision, c
     raw(out, Kind::Put, starts | sealed, fixed, after, key, &[&kept.value]);
 }
 
-/// Appends a [`Kind::Mark`] or [`Kind::Reserve`] after the change of `revision`, about revisions up to `to`.
-pub(crate) fn encode_note(out: &mut Vec<u8>, kind: Kind, revision: Revision, to: Revision, starts_batch: bool) {
-    let fixed = Fixed { revision, created: to, expires: 0, stamp: NO_STAMP };
-    raw(out, kind, if starts_batch { STARTS_BATCH } else { 0 }, fixed, revision.saturating_sub(1), "", &[]);
+/// Appends a [`Kind::Mark`] after the change of `revision`, when the store was at `top`.
+pub(crate) fn encode_mark(out: &mut Vec<u8>, revision: Revision, top: Revision) {
+    let fixed = Fixed { revision, created: top, expires: 0, stamp: NO_STAMP };
+    raw(out, Kind::Mark, STARTS_BATCH, fixed, revision.saturating_sub(1), "", &[]);
+}
+
+/// Appends a [`Kind::Reserve`] after the change of `revision`, of the revisions up to `top` for keys with these prefixes.
+pub(crate) fn encode_reserve(out: &mut Vec<u8>, revision: Revision, top: Revision, prefixes: &[String]) {
+    let fixed = Fixed { revision, created: top, expires: 0, stamp: NO_STAMP };
+    raw(out, Kind::Reserve, STARTS_BATCH, fixed, revision.saturating_sub(1), &prefixes.join(","), &[]);
 }
 
 /// Appends a snapshot's [`Kind::Footer`].
@@ -412,7 +419,14 @@ mod tests {
         let put = Put { value: "{\"v\":\"\"}".into(), revision_at: Some(6), ttl: None };
         let entry = Entry::new("/registry/pods/a/b".into(), &put, 7, 12, Some(99));
         let mut bytes = Vec::new();
-        let change = Change { entry: Arc::new(entry), deletes: false, revision: 12, sealed: None, replaces: None };
+        let change = Change {
+            entry: Arc::new(entry),
+            deletes: false,
+            revision: 12,
+            sealed: None,
+            replaces: None,
+            volatile: false,
+        };
         encode(&mut bytes, &change, true, 9, None);
         bytes
     }
@@ -429,16 +443,62 @@ mod tests {
         assert_eq!(&*entry.with_revision(1000), b"{\"v\":\"1000\"}");
     }
 
+    /// A record of every kind, in every form.
+    fn samples() -> Vec<Vec<u8>> {
+        let key: Arc<str> = "/registry/pods/a/b".into();
+        let entry = |value: &str, revision| {
+            let put = Put { value: value.to_owned().into(), revision_at: Some(6), ttl: None };
+            Arc::new(Entry::new(key.clone(), &put, 7, revision, Some(99)))
+        };
+        let change = |value: &str, revision| {
+            let entry = entry(value, revision);
+            Change { entry, deletes: false, revision, sealed: None, replaces: None, volatile: false }
+        };
+        let long = format!("{{\"v\":\"\",\"long\":\"{}\"}}", "long ".repeat(20));
+        let changed = long.replace("}", ",\"more\":1}");
+        let sealed = Change { sealed: Some(Bytes::from_static(b"sealed")), ..change(&long, 12) };
+        let deletes = Change { deletes: true, revision: 13, ..change(&long, 12) };
+        let patches = Change { replaces: Some(entry(&long, 9)), ..change(&changed, 12) };
+        let mut records = vec![sample()];
+        for (change, compress) in [(change(&long, 12), Some(10)), (sealed, Some(1)), (deletes, None), (patches, None)] {
+            let mut bytes = Vec::new();
+            encode(&mut bytes, &change, true, 11, compress);
+            records.push(bytes);
+        }
+        let [mut mark, mut reserve, mut footer] = [const { Vec::new() }; 3];
+        encode_mark(&mut mark, 12, 15);
+        encode_reserve(&mut reserve, 12, 15, &["/registry/leases/".to_owned()]);
+        encode_footer(&mut footer, 3, 0x1234_5678, 12);
+        records.extend([mark, reserve, footer]);
+        records
+    }
+
     #[test]
     fn no_flipped_bit_and_no_cut_passes() {
-        let bytes = sample();
-        for bit in 0..bytes.len() * 8 {
-            let mut damaged = bytes.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode(&damaged).is_err(), "bit {bit}");
-        }
-        for end in 0..bytes.len() {
-            assert!(decode(&bytes[..end]).is_err(), "cut at {end}");
+        let samples = samples();
+        let of =
+            |bytes: &Vec<u8>| decode(bytes).map(|(record, _)| (record.kind, record.flags & !STARTS_BATCH)).unwrap();
+        let forms: Vec<(Kind, u8)> = samples.iter().map(of).collect();
+        let all = [
+            (Kind::Put, SKIPS),
+            (Kind::Put, COMPRESSED),
+            (Kind::Put, SEALED),
+            (Kind::Delete, SKIPS),
+            (Kind::Patch, 0),
+            (Kind::Mark, 0),
+            (Kind::Reserve, 0),
+            (Kind::Footer, 0),
+        ];
+        assert_eq!(forms, all);
+        for bytes in samples {
+            for bit in 0..bytes.len() * 8 {
+                let mut damaged = bytes.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                assert!(decode(&damaged).is_err(), "bit {bit}");
+            }
+            for end in 0..bytes.len() {
+                assert!(decode(&bytes[..end]).is_err(), "cut at {end}");
+            }
         }
         assert!(decode(&[0; 100]).is_err(), "zeroes");
     }

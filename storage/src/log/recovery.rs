@@ -1,9 +1,10 @@
 //! Opening: from the files back to the state.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::directory::{Directory, Writing, name};
-use super::record::{FileKind, Kind, Record, VERSION};
+use super::record::{self, FileKind, Kind, Record, VERSION};
 use super::scan::{self, Position};
 use super::snapshot::{self, Snapshot};
 use super::{LogOptions, OpenError, Recovered};
@@ -19,9 +20,9 @@ pub(super) fn recover(directory: &Arc<Directory>, options: &LogOptions) -> Resul
     let firsts = directory.numbers(FileKind::Segment)?;
     // The segment that holds the first revision after the snapshot; those before it are left over from an interrupted prune.
     let start = firsts.partition_point(|first| *first <= base + 1).checked_sub(1);
-    let Some(start) = start else { return begin(directory, state, base, taken, &firsts) };
+    let Some(start) = start else { return begin(directory, state, base, taken, &firsts, &options.volatile) };
     let last = scan::before(directory, firsts[start])?;
-    let mut replay = Replay { directory, state: &state, base, taken, grown: 0 };
+    let mut replay = Replay { directory, state: &state, base, taken, grown: 0, volatile: BTreeSet::new() };
     let mut position = Position { last, top: base };
     let (mut end, mut version) = (0, VERSION);
     for (index, first) in firsts.iter().enumerate().skip(start) {
@@ -36,16 +37,22 @@ pub(super) fn recover(directory: &Arc<Directory>, options: &LogOptions) -> Resul
         (end, version) = (read.end, read.version);
     }
     let grown = replay.grown;
+    let volatile: BTreeSet<String> = replay.volatile.into_iter().chain(options.volatile.iter().cloned()).collect();
     let newest = firsts[firsts.len() - 1];
     if position.last < reached {
         let path = directory.path(&name(FileKind::Segment, newest));
         let reason = format!("the log ends at revision {}, before its snapshot's {reached}", position.last);
         return Err(OpenError::damaged(path, end, reason));
     }
+    if !volatile.is_empty() {
+        // What was there is gone, and no change tells of that: nobody who has seen it may go on from there.
+        position.top += 1;
+    }
     state.skip_to(position.top);
+    state.forget(volatile);
     directory.remove_temporary()?;
     directory.segments.lock().extend(firsts[..start].iter().map(|first| (*first, 0)));
-    let segment = resume(directory, newest, end, version, position)?;
+    let segment = resume(directory, newest, end, version, position, &options.volatile)?;
     snapshot::prune(directory, base)?;
     Ok(Recovered { state, base, taken, grown, logged: position.last, segment })
 }
@@ -57,6 +64,7 @@ fn begin(
     base: Revision,
     taken: Revision,
     firsts: &[Revision],
+    volatile: &[String],
 ) -> Result<Recovered, OpenError> {
     if base > 1 || !firsts.is_empty() {
         let path = directory.path(&name(FileKind::Segment, base + 1));
@@ -67,14 +75,25 @@ fn begin(
         ));
     }
     directory.remove_temporary()?;
-    let segment = create_segment(directory, Position { last: base, top: base })?;
+    state.forget(volatile);
+    let segment = create_segment(directory, Position { last: base, top: base }, volatile)?;
     Ok(Recovered { state, base, taken, grown: 0, logged: base, segment })
 }
 
-/// A new, empty segment for what comes after `position`.
-pub(super) fn create_segment(directory: &Arc<Directory>, position: Position) -> std::io::Result<Writing> {
+/// A new segment for what comes after `position`. Nothing is in it, but that changes of keys with the prefixes in `volatile` are not
+/// to be found.
+pub(super) fn create_segment(
+    directory: &Arc<Directory>,
+    position: Position,
+    volatile: &[String],
+) -> std::io::Result<Writing> {
     let first = position.top + 1;
     let mut segment = directory.begin(FileKind::Segment, first, position.last)?;
+    if !volatile.is_empty() {
+        let mut note = Vec::new();
+        record::encode_reserve(&mut note, position.last, position.top, volatile);
+        segment.write(&note)?;
+    }
     segment.publish()?;
     directory.segments.lock().insert(first, segment.length);
     Ok(segment)
@@ -88,11 +107,12 @@ fn resume(
     end: u64,
     version: u32,
     position: Position,
+    volatile: &[String],
 ) -> std::io::Result<Writing> {
     let mut segment = directory.append(name(FileKind::Segment, first), end)?;
     segment.sync()?;
     directory.segments.lock().insert(first, end);
-    if version < VERSION { create_segment(directory, position) } else { Ok(segment) }
+    if version < VERSION { create_segment(directory, position, volatile) } else { Ok(segment) }
 }
 
 struct Replay<'a> {
@@ -101,12 +121,17 @@ struct Replay<'a> {
     base: Revision,
     taken: Revision,
     grown: u64,
+    /// Prefixes of keys of whose changes nothing was kept.
+    volatile: BTreeSet<String>,
 }
 
 impl Replay<'_> {
     fn record(&mut self, record: &Record<'_>, length: usize) -> Result<(), String> {
         if record.revision > self.taken {
             self.grown += length as u64;
+        }
+        if record.kind == Kind::Reserve {
+            self.volatile.extend(record.key.split(',').filter(|prefix| !prefix.is_empty()).map(str::to_owned));
         }
         if record.revision <= self.base || !record.is_change() {
             return Ok(());
@@ -123,7 +148,7 @@ impl Replay<'_> {
             }
         };
         let revision = record.revision;
-        self.state.replay(Change { entry, deletes, revision, sealed: None, replaces: None });
+        self.state.replay(Change { entry, deletes, revision, sealed: None, replaces: None, volatile: false });
         Ok(())
     }
 }

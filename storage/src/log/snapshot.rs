@@ -24,10 +24,17 @@ pub(super) struct Snapshot {
 }
 
 /// Writes a snapshot of the oldest revision from `from` on whose later changes are all retained, and removes what it makes
-/// superfluous. `base` is the revision of the last one. Returns the revision of the snapshot now in force.
-pub(super) fn take(directory: &Arc<Directory>, state: &State, base: Revision, from: Revision) -> io::Result<Revision> {
+/// superfluous. `base` is the revision of the last one; of keys with the prefixes in `volatile` nothing is kept. Returns the
+/// revision of the snapshot now in force.
+pub(super) fn take(
+    directory: &Arc<Directory>,
+    state: &State,
+    base: Revision,
+    from: Revision,
+    volatile: &[String],
+) -> io::Result<Revision> {
     let taken = state.revision();
-    let content = state.snapshot(from).map_err(io::Error::other)?;
+    let content = state.snapshot(from, volatile).map_err(io::Error::other)?;
     if content.revision <= base {
         return Ok(base);
     }

@@ -1,6 +1,6 @@
 //! What only the log promises: everything acknowledged is back after a restart or a crash, and damage is not overlooked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ impl Drop for Scratch {
     }
 }
 
-fn on(disk: &FaultyDisk, options: &LogOptions) -> Result<Arc<Memory>, OpenError> {
+pub(super) fn on(disk: &FaultyDisk, options: &LogOptions) -> Result<Arc<Memory>, OpenError> {
     open_on(
         Directory::new(Arc::new(disk.clone()), Path::new("/data"), None, None, options.compress_from),
         options.clone(),
@@ -142,7 +142,7 @@ async fn expired_entries_are_deleted_after_reopening() {
 }
 
 /// Commits in turn, then several at once, over and over; notes what was acknowledged. Ends at the first failure.
-async fn workload(store: &Memory, acknowledged: &mut Acknowledged) {
+pub(super) async fn workload(store: &Memory, acknowledged: &mut Acknowledged) {
     for round in 0..24 {
         let key = |n: usize| format!("/registry/r{}/{n}", n % 2);
         let commit = |n: usize| match (round + n) % 5 {
@@ -171,8 +171,8 @@ async fn workload(store: &Memory, acknowledged: &mut Acknowledged) {
 }
 
 #[derive(Default)]
-struct Acknowledged {
-    revision: Revision,
+pub(super) struct Acknowledged {
+    pub(super) revision: Revision,
     /// What each key was last said to hold.
     state: BTreeMap<String, Option<(Revision, Vec<u8>)>>,
     /// Keys with a change nobody vouched for.
@@ -186,7 +186,7 @@ impl Acknowledged {
         self.state.insert(key, put.then(|| (done.revision, done.entry.value.to_vec())));
     }
 
-    fn check(&self, store: &dyn Store, context: &str) {
+    pub(super) fn check(&self, store: &dyn Store, context: &str) {
         assert!(store.revision() >= self.revision, "{context}: at {}, not {}", store.revision(), self.revision);
         for (key, want) in &self.state {
             let got = store.get(key).unwrap().map(|entry| (entry.revision, entry.value.to_vec()));
@@ -218,9 +218,14 @@ async fn a_crash_at_any_write_loses_nothing_acknowledged() {
             break;
         }
         crashes += 1;
-        for seed in 0..12 {
+        let mut seen = BTreeSet::new();
+        for seed in 0..24 {
             let context = format!("crash at {operation}, seed {seed}");
             let disk = disk.after_crash(seed);
+            // Where little was under way, most seeds leave the same.
+            if !seen.insert(disk.files()) {
+                continue;
+            }
             let store = on(&disk, &tiny()).unwrap_or_else(|error| panic!("{context}: {error}"));
             acknowledged.check(&*store, &context);
             let history = store.watch("/registry/r0/", store.revision().saturating_sub(5).max(1));
