@@ -151,6 +151,12 @@ struct StoreMetrics {
     committed_bytes: Gauge,
     written_bytes: Gauge,
     syncs: Gauge,
+    wear: Gauge<f64, AtomicU64>,
+    segments: Gauge,
+    segment_bytes: Gauge,
+    snapshots: Gauge,
+    failed_snapshots: Gauge,
+    writable: Gauge,
 }
 
 /// Counts a request as running until it is dropped.
@@ -234,6 +240,15 @@ impl Metrics {
         registry.register("coracle_storage_committed_bytes_total", help, store.committed_bytes.clone());
         let help = "Bytes written to disk, snapshots included; over the committed bytes this is the wear of the disk";
         registry.register("coracle_storage_written_bytes_total", help, store.written_bytes.clone());
+        let help = "Bytes written to disk for each byte of keys and values committed, since the start";
+        registry.register("coracle_storage_written_bytes_ratio", help, store.wear.clone());
+        registry.register("coracle_storage_segments", "Segments of the log", store.segments.clone());
+        registry.register("coracle_storage_segment_bytes", "Bytes in them", store.segment_bytes.clone());
+        registry.register("coracle_storage_snapshots_total", "Snapshots written", store.snapshots.clone());
+        let help = "Snapshots that could not be written; the log stays longer";
+        registry.register("coracle_storage_failed_snapshots_total", help, store.failed_snapshots.clone());
+        let help = "1 while changes are accepted; 0 after a write failed: the log and /readyz/etcd say why";
+        registry.register("coracle_storage_writable", help, store.writable.clone());
         registry.register("coracle_storage_syncs_total", "Calls of fsync and fdatasync", store.syncs.clone());
     }
 
@@ -277,7 +292,7 @@ impl Metrics {
         for kind in KINDS.iter().filter(|kind| kind.is_stored()) {
             self.set_objects(kind, store.count(&kind.store_prefix()));
         }
-        self.store.set(&store.stats());
+        self.store.set(&store.stats(), store.health().is_ok());
         self.process.read();
         let mut out = String::new();
         if text::encode(&mut out, &self.registry).is_err() {
@@ -329,7 +344,7 @@ fn plain_text(open_metrics: &str) -> String {
 }
 
 impl StoreMetrics {
-    fn set(&self, stats: &Stats) {
+    fn set(&self, stats: &Stats, writable: bool) {
         let values = [
             (&self.size, stats.bytes),
             (&self.revision, stats.revision),
@@ -338,7 +353,13 @@ impl StoreMetrics {
             (&self.committed_bytes, stats.committed_bytes),
             (&self.written_bytes, stats.disk_bytes),
             (&self.syncs, stats.syncs),
+            (&self.segments, stats.segments),
+            (&self.segment_bytes, stats.segment_bytes),
+            (&self.snapshots, stats.snapshots),
+            (&self.failed_snapshots, stats.failed_snapshots),
+            (&self.writable, writable.into()),
         ];
+        self.wear.set(stats.disk_bytes as f64 / stats.committed_bytes.max(1) as f64);
         for (gauge, value) in values {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }

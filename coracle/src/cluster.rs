@@ -44,6 +44,8 @@ pub struct ClusterBuilder {
     hollow_nodes: usize,
     components: Components,
     tls_sans: Vec<String>,
+    /// How the embedded store is kept.
+    pub log: LogOptions,
     pub options: apiserver::Options,
     pub controllers: controller_manager::Options,
 }
@@ -58,6 +60,7 @@ impl Default for ClusterBuilder {
             hollow_nodes: 0,
             components: Components { scheduler: true, controller_manager: true },
             tls_sans: Vec::new(),
+            log: LogOptions::default(),
             options: apiserver::Options::default(),
             controllers: controller_manager::Options::default(),
         }
@@ -157,9 +160,7 @@ impl ClusterBuilder {
         let codec = encryption.map(|it| Arc::new(Sealed::new(it, Arc::new(Layout))) as Arc<dyn Codec>);
         match (self.store, &self.data_dir) {
             (StoreKind::Memory, _) => Ok(storage::memory()),
-            (StoreKind::Embedded, Some(dir)) => {
-                Ok(storage::open(&dir.join("store"), LogOptions::default(), codec).await?)
-            }
+            (StoreKind::Embedded, Some(dir)) => Ok(storage::open(&dir.join("store"), self.log.clone(), codec).await?),
             (StoreKind::Embedded, None) => anyhow::bail!("the embedded store needs a data directory"),
         }
     }

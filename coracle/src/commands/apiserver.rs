@@ -1,6 +1,7 @@
 //! `coracle server` and `coracle apiserver`.
 
 use super::client::ControllerFlags;
+use super::storage::LogFlags;
 use super::{shown, tell, told_to_stop};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -35,6 +36,8 @@ pub struct ApiserverFlags {
     /// Where objects are kept: in the data directory, or in memory and gone with the process
     #[arg(long, value_enum, default_value_t = StoreFlag::Embedded)]
     store: StoreFlag,
+    #[command(flatten)]
+    log: LogFlags,
     /// Another name or address that the serving certificate is valid for; may be repeated
     #[arg(long = "tls-san", value_name = "NAME")]
     tls_sans: Vec<String>,
@@ -78,7 +81,7 @@ fn port_range(text: &str) -> Result<(u16, u16), String> {
 }
 
 impl ApiserverFlags {
-    fn builder(&self) -> ClusterBuilder {
+    fn builder(&self) -> anyhow::Result<ClusterBuilder> {
         let store = match self.store {
             StoreFlag::Embedded => StoreKind::Embedded,
             StoreFlag::Memory => StoreKind::Memory,
@@ -88,6 +91,7 @@ impl ApiserverFlags {
             .store(store)
             .listen(self.bind_address, self.secure_port)
             .tls_sans(self.tls_sans.clone());
+        builder.log = self.log.options()?;
         builder.options = ::apiserver::Options {
             service_cluster_ip_ranges: self.service_cluster_ip_range.clone(),
             service_node_port_range: self.service_node_port_range,
@@ -98,13 +102,13 @@ impl ApiserverFlags {
             encryption_provider_config: self.encryption_provider_config.clone(),
             encryption_provider_config_automatic_reload: self.encryption_provider_config_automatic_reload,
         };
-        builder
+        Ok(builder)
     }
 }
 
 /// Runs the whole control plane until it is told to stop.
 pub async fn server(flags: ServerFlags) -> anyhow::Result<()> {
-    let mut builder = flags.api.builder().hollow_nodes(flags.hollow_nodes);
+    let mut builder = flags.api.builder()?.hollow_nodes(flags.hollow_nodes);
     builder.controllers = flags.controllers.options(flags.api.service_cluster_ip_range.clone());
     let cluster = builder.start().await?;
     let kubeconfig = write_kubeconfig(&cluster, &flags.api.data_dir, "admin.kubeconfig", Identity::Admin)?;
@@ -118,7 +122,7 @@ pub async fn server(flags: ServerFlags) -> anyhow::Result<()> {
 /// Runs the API server alone until it is told to stop.
 pub async fn apiserver(flags: ApiserverFlags) -> anyhow::Result<()> {
     let components = Components { scheduler: false, controller_manager: false };
-    let cluster = flags.builder().components(components).start().await?;
+    let cluster = flags.builder()?.components(components).start().await?;
     for (file, identity) in
         [("scheduler.kubeconfig", Identity::Scheduler), ("controller-manager.kubeconfig", Identity::ControllerManager)]
     {

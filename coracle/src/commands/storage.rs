@@ -2,9 +2,50 @@
 //! server.
 
 use super::{shown, tell};
-use clap::{Args, Subcommand};
+use api::kinds::KINDS;
+use clap::{Args, Subcommand, value_parser};
 use std::path::PathBuf;
+use std::time::Duration;
+use storage::LogOptions;
 use storage::log::{self, Problem, Summary};
+
+/// How the embedded store is kept.
+#[derive(Args)]
+pub struct LogFlags {
+    /// Resources to keep in memory only, to spare flash: lost in a restart, which kubelets and controllers make good for these two:
+    /// leases.coordination.k8s.io,events
+    #[arg(long, value_name = "RESOURCES", value_delimiter = ',')]
+    volatile_resources: Vec<String>,
+    /// Compress objects of at least so many bytes in the store's files, unless they are encrypted
+    #[arg(long, value_name = "BYTES")]
+    storage_compression: Option<usize>,
+    /// How long changes are kept for watches and lists that go on from an older version, if there is room
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = value_parser!(u64).range(300..))]
+    storage_history: u64,
+}
+
+impl LogFlags {
+    pub fn options(&self) -> anyhow::Result<LogOptions> {
+        let mut options = LogOptions { compress_from: self.storage_compression, ..LogOptions::default() };
+        options.limits.history_age = Duration::from_secs(self.storage_history);
+        options.volatile = self.volatile_resources.iter().map(|name| prefix(name)).collect::<Result<_, _>>()?;
+        Ok(options)
+    }
+}
+
+/// Where the objects of a resource stand in the store: `leases.coordination.k8s.io`, `events`, `widgets.example.com`.
+fn prefix(name: &str) -> anyhow::Result<String> {
+    let (resource, group) = name.split_once('.').unwrap_or((name, ""));
+    if let Some(kind) = KINDS.iter().find(|kind| kind.resource == resource && kind.group == group) {
+        return Ok(kind.store_prefix());
+    }
+    let custom = group.contains('.') && !group.ends_with(".k8s.io") && !name.contains(['/', ',', ' ']);
+    anyhow::ensure!(
+        custom,
+        "--volatile-resources: there is no resource {name:?}; say for example leases.coordination.k8s.io"
+    );
+    Ok(format!("/registry/{group}/{resource}/"))
+}
 
 #[derive(Subcommand)]
 pub enum StorageCommand {
@@ -133,5 +174,18 @@ fn tell_of(problem: &Problem) {
     }
     for key in keys {
         tell(format_args!("    {key}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resource_is_found_by_its_name_and_group() {
+        assert_eq!(prefix("leases.coordination.k8s.io").unwrap(), "/registry/leases/");
+        assert_eq!(prefix("events").unwrap(), prefix("events.events.k8s.io").unwrap());
+        assert_eq!(prefix("widgets.example.com").unwrap(), "/registry/example.com/widgets/");
+        assert!(prefix("leases").is_err() && prefix("made.up.k8s.io").is_err() && prefix("").is_err());
     }
 }

@@ -14,6 +14,7 @@ mod openapi;
 mod protobuf;
 mod restart;
 mod services;
+mod storage;
 mod watches;
 mod workloads;
 
