@@ -22,7 +22,7 @@ help:
 	@echo "make bench        figures as a table; REFERENCE=KUBECONFIG does the same work on another server beside it"
 	@echo
 	@echo "Needed: a Rust toolchain. What else is missing is installed: by apt a C compiler, Python and Node.js; kubectl and Helm, if there"
-	@echo "are none, and the Python and Node clients under target/tools. Ports: run takes 6443, everything else free ones on loopback."
+	@echo "are none, etcd, and the Python and Node clients under target/tools. Ports: run takes 6443, everything else free ones on loopback."
 
 build:
 	@set-up/tools compiler
@@ -36,7 +36,7 @@ run: build
 test: unit conformance
 
 unit:
-	@set-up/tools compiler
+	@set-up/tools compiler etcd
 ifeq ($(NEXTEST),)
 	cargo test --workspace --locked
 else

@@ -172,6 +172,12 @@ impl Index {
         self.due.drain(..).for_each(|waiter| waiter.notify.notify_one());
     }
 
+    /// Leaves every watcher at a position that is no longer retained, and wakes it.
+    pub(crate) fn expire_all(&mut self) {
+        self.keys.values().chain(self.tags.values()).flatten().for_each(|waiter| waiter.leave(0));
+        self.wake_all();
+    }
+
     /// For the end of the store.
     pub(crate) fn wake_all(&mut self) {
         self.keys.values().chain(self.tags.values()).flatten().for_each(|waiter| waiter.notify.notify_one());

@@ -1,16 +1,18 @@
 //! Where the API server keeps objects: keys, bytes and revisions.
 //!
 //! [`Store`] knows nothing of Kubernetes: a key like `/registry/pods/default/web-1` holds bytes, every change takes the next
-//! revision of one sequence, and watchers read the changes in that order. Two stores implement it: [`memory()`] for tests and
-//! the embedded log ([`open`]), which is the same state machine with a journal in front (see [`log`]).
+//! revision of one sequence, and watchers read the changes in that order. Three stores implement it: [`memory()`] for tests,
+//! the embedded log ([`open`]), which is the same state machine with a journal in front (see [`log`]), and [`etcd`], which feeds
+//! it from outside.
 //!
 //! What holds for each of them:
 //! - a commit that returned is durable, and only durable changes can be read or watched;
-//! - every commit has exactly one revision, without gaps; an empty store is at revision 1;
+//! - every commit has exactly one revision, in etcd with gaps and elsewhere without; an empty store is at revision 1;
 //! - a list and a watch from the list's revision together see every change exactly once;
 //! - once durability is lost the store accepts no more changes and says why, while reads go on.
 
 mod codec;
+pub mod etcd;
 mod expiry;
 mod interest;
 pub mod log;
@@ -211,6 +213,14 @@ pub enum Error {
     /// The commit itself makes no sense; the text says why.
     #[error("invalid commit: {0}")]
     Invalid(&'static str),
+    /// What is kept under the key cannot be turned into a value.
+    #[error("the value of {key} cannot be read: {reason}")]
+    Unreadable {
+        /// The key.
+        key: Arc<str>,
+        /// Why.
+        reason: String,
+    },
     /// The value could not be brought into the form in which it is kept; the text says why.
     #[error("{0}")]
     Sealing(String),
@@ -333,6 +343,8 @@ pub struct Stats {
     pub entries: u64,
     /// Bytes of live keys and values.
     pub bytes: u64,
+    /// Keys whose values cannot be read.
+    pub unreadable: u64,
     /// Events retained for watches and older lists.
     pub history_events: u64,
     /// Bytes charged for them.

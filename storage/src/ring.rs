@@ -44,6 +44,15 @@ impl Ring {
         self.waiting.lock().wake_all();
     }
 
+    /// Forgets everything up to `floor`, and that there were no other changes: every watch ends.
+    pub(crate) fn expire(&self, floor: Revision) {
+        let mut history = self.history.write();
+        history.expire(floor);
+        self.waiting.lock().expire_all();
+        drop(history);
+        self.signal.send_replace(());
+    }
+
     /// Lets a watcher wait for what is of interest to it, where not every change is.
     pub(crate) fn wait(&self, prefix: &str, interest: &Interest, position: u64) -> Option<Arc<Waiter>> {
         self.waiting.lock().add(prefix, interest, position)
@@ -98,6 +107,14 @@ impl History {
             self.pop();
         }
         self.floor = self.floor.max(revision);
+    }
+
+    /// An empty window after `floor`, in which none of the positions given out so far lies.
+    fn expire(&mut self, floor: Revision) {
+        self.first = self.end() + 1;
+        self.events.clear();
+        self.bytes = 0;
+        self.floor = floor;
     }
 
     /// The position of the first change after `revision`; `None` if it may have left the window.

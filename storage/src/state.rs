@@ -3,6 +3,8 @@
 //! Keys are divided by resource ([`shard_of`]); each resource has its own map and its own [`Ring`], so that watchers are
 //! woken by their resource only. One lock guards the maps and the revision together: a list is of exactly one revision.
 
+mod follow;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +22,8 @@ use crate::watch::Source;
 use crate::{
     Commit, Committed, Entry, Error, Event, Expect, Frames, Limits, Range, RangeResult, Revision, Stats, Watch,
 };
+
+pub(crate) use follow::Followed;
 
 /// The visible state of a store.
 pub(crate) struct State {
@@ -45,8 +49,13 @@ struct Visible {
     shards: Vec<Shard>,
     /// When the entries with a deadline expire, in milliseconds since the epoch.
     deadlines: BTreeSet<(u64, Arc<str>)>,
+    /// The keys whose present values cannot be read, and why.
+    unreadable: BTreeMap<Arc<str>, String>,
     bytes: u64,
 }
+
+/// A change, and whether others have the same revision.
+pub(crate) type First = Option<(Arc<Event>, bool)>;
 
 /// A change that has its revision and waits to become visible.
 #[derive(Clone, Debug)]
@@ -63,6 +72,16 @@ pub(crate) struct Change {
     pub(crate) volatile: bool,
 }
 
+/// Whether a commit can be made while its key holds `current`.
+pub(crate) fn is_met(commit: &Commit, current: Option<&Arc<Entry>>) -> bool {
+    let expected = match commit.expect {
+        Expect::Any => true,
+        Expect::Absent => current.is_none(),
+        Expect::Revision(expected) => current.is_some_and(|entry| entry.revision == expected),
+    };
+    expected && (commit.put.is_some() || current.is_some())
+}
+
 impl Change {
     /// The change that `commit` makes of `current` at `revision`, or the conflict. `now` is in milliseconds since the epoch;
     /// `sealed` is what is to be kept in place of the value.
@@ -73,12 +92,7 @@ impl Change {
         now: u64,
         sealed: Option<Bytes>,
     ) -> Result<Change, Error> {
-        let met = match commit.expect {
-            Expect::Any => true,
-            Expect::Absent => current.is_none(),
-            Expect::Revision(expected) => current.is_some_and(|entry| entry.revision == expected),
-        };
-        if !met {
+        if !is_met(commit, current) {
             return Err(Error::Conflict { current: current.cloned() });
         }
         match (&commit.put, current) {
@@ -111,13 +125,15 @@ impl State {
 
     /// The state with these entries at `revision`, and no history before it.
     pub(crate) fn restore(limits: Limits, revision: Revision, entries: Vec<Arc<Entry>>) -> Arc<State> {
-        let mut visible =
-            Visible { revision, oldest: revision, shards: Vec::new(), deadlines: BTreeSet::new(), bytes: 0 };
-        for entry in entries {
-            visible.bytes += entry.size();
-            visible.deadlines.extend(entry.expires.map(|at| (at, entry.key.clone())));
-            visible.shard(&entry.key).entries.insert(entry.key.clone(), entry);
-        }
+        let mut visible = Visible {
+            revision,
+            oldest: revision,
+            shards: Vec::new(),
+            deadlines: BTreeSet::new(),
+            unreadable: BTreeMap::new(),
+            bytes: 0,
+        };
+        entries.into_iter().for_each(|entry| visible.insert(Followed::Put(entry)));
         Arc::new(State {
             limits,
             visible: RwLock::new(visible),
@@ -270,6 +286,13 @@ impl State {
         self.visible.read().get(key).cloned()
     }
 
+    /// As [`State::get`], of a state some values of which may be unreadable.
+    pub(crate) fn read(&self, key: &str) -> Result<Option<Arc<Entry>>, Error> {
+        let visible = self.visible.read();
+        visible.readable_key(key)?;
+        Ok(visible.get(key).cloned())
+    }
+
     pub(crate) fn revision(&self) -> Revision {
         self.visible.read().revision
     }
@@ -294,8 +317,8 @@ impl State {
     pub(crate) fn watch(self: &Arc<State>, prefix: &str, interest: Interest, after: Revision) -> Result<Watch, Error> {
         let (name, complete) = shard_of(prefix);
         if !complete {
-            self.first_after(prefix, after)?;
-            let source = Source::Many { signal: self.published.subscribe() };
+            self.first_after(prefix, after, None)?;
+            let source = Source::Many { signal: self.published.subscribe(), rest: None };
             return Ok(Watch::new(self.clone(), prefix, interest, source, after));
         }
         let known = self.visible.read().find(name).map(|shard| shard.ring.clone());
@@ -311,22 +334,34 @@ impl State {
         Ok(Watch::new(self.clone(), prefix, interest, source, after))
     }
 
-    /// The first change after `after` under a prefix that spans resources, and the store's revision.
-    pub(crate) fn first_after(&self, prefix: &str, after: Revision) -> Result<(Option<Arc<Event>>, Revision), Error> {
+    /// The first change after `after` under a prefix that spans resources, and whether there are more of its revision; those
+    /// come in the order of their keys. With `rest`, the first change of revision `after` with a greater key. Also the store's
+    /// revision.
+    pub(crate) fn first_after(&self, prefix: &str, after: Revision, rest: Option<&str>) -> Result<(First, Revision), Error> {
         let visible = self.visible.read();
-        let mut first: Option<Arc<Event>> = None;
         if after < visible.oldest {
             return Err(Error::Compacted { oldest: visible.oldest });
         }
+        let from = if rest.is_some() { after - 1 } else { after };
+        let is_next = |event: &&Arc<Event>| {
+            event.key.starts_with(prefix) && (event.revision > after || rest.is_some_and(|rest| *event.key > *rest))
+        };
+        let mut first: Vec<Arc<Event>> = Vec::new();
         for shard in visible.matching(prefix) {
             let history = shard.ring.history.read();
             let compacted = Error::Compacted { oldest: history.floor() };
-            let events = history.position(after).and_then(|at| history.from(at)).ok_or(compacted)?;
-            let event = events.into_iter().find(|event| event.key.starts_with(prefix));
-            if let Some(event) = event.filter(|event| first.as_ref().is_none_or(|it| event.revision < it.revision)) {
-                first = Some(event.clone());
+            let events = history.position(from).and_then(|at| history.from(at)).ok_or(compacted)?;
+            for event in events.filter(is_next) {
+                match first.first().map(|it| event.revision.cmp(&it.revision)) {
+                    Some(std::cmp::Ordering::Greater) => break,
+                    Some(std::cmp::Ordering::Less) => first.clear(),
+                    _ => {}
+                }
+                first.push(event.clone());
             }
         }
+        let more = first.len() > 1;
+        let first = first.into_iter().min_by(|a, b| a.key.cmp(&b.key)).map(|event| (event, more));
         Ok((first, visible.revision))
     }
 
@@ -393,6 +428,7 @@ impl State {
             bytes: visible.bytes,
             commits: self.commits.load(Ordering::Relaxed),
             committed_bytes: self.committed_bytes.load(Ordering::Relaxed),
+            unreadable: visible.unreadable.len() as u64,
             ..Stats::default()
         };
         for shard in visible.shards.iter() {
@@ -456,6 +492,7 @@ impl Visible {
         if at < self.oldest {
             return Err(Error::Compacted { oldest: self.oldest });
         }
+        self.readable(range.prefix)?;
         let mut result = RangeResult { revision: at, ..RangeResult::default() };
         let end = successor(range.prefix);
         let start = range.start_after.filter(|after| *after >= range.prefix);

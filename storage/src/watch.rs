@@ -16,7 +16,9 @@ pub struct Watch {
     prefix: Arc<str>,
     interest: Interest,
     source: Source,
-    /// Every change of the prefix up to this revision has been returned.
+    /// Only changes after this revision are returned.
+    after: Revision,
+    /// The revision of the last change that was returned, or `after`.
     seen: Revision,
 }
 
@@ -27,12 +29,14 @@ pub(crate) enum Source {
     /// As `One`, for some of its changes only.
     Some { ring: Arc<Ring>, waiter: Arc<Waiter> },
     /// It spans several, some of which may not exist yet.
-    Many { signal: Receiver<Revision> },
+    ///
+    /// `rest`: the last change that was returned was of this key, and there are more of its revision.
+    Many { signal: Receiver<Revision>, rest: Option<Arc<str>> },
 }
 
 impl Watch {
     pub(crate) fn new(state: Arc<State>, prefix: &str, interest: Interest, source: Source, after: Revision) -> Watch {
-        Watch { state, prefix: prefix.into(), interest, source, seen: after }
+        Watch { state, prefix: prefix.into(), interest, source, after, seen: after }
     }
 
     /// The next change of the prefix, in revision order; waits for one. [`Error::Compacted`] if it is no longer retained,
@@ -53,7 +57,7 @@ impl Watch {
                     continue;
                 }
                 Source::One { signal, .. } => signal.changed().await,
-                Source::Many { signal } => signal.changed().await,
+                Source::Many { signal, .. } => signal.changed().await,
             };
             woken.map_err(|_| Error::Unavailable("the store is gone".to_owned()))?;
         }
@@ -61,8 +65,8 @@ impl Watch {
 
     /// The next change if there is one already.
     pub fn try_next(&mut self) -> Result<Option<Arc<Event>>, Error> {
-        let (prefix, interest, seen) = (&*self.prefix, &self.interest, self.seen);
-        let wanted = |event: &Event| is_wanted(event, prefix, interest, seen);
+        let (prefix, interest, after) = (&*self.prefix, &self.interest, self.after);
+        let wanted = |event: &Event| is_wanted(event, prefix, interest, after);
         let event = match &mut self.source {
             Source::One { ring, position, .. } => {
                 let history = ring.history.read();
@@ -85,11 +89,14 @@ impl Watch {
                 }
                 found
             }
-            Source::Many { .. } => {
-                let (event, revision) = self.state.first_after(prefix, seen)?;
+            Source::Many { rest, .. } => {
+                let (first, revision) = self.state.first_after(prefix, self.seen, rest.as_deref())?;
                 // So that one who keeps up on a quiet prefix is not behind when history is given up.
-                self.seen = if event.is_none() { seen.max(revision) } else { seen };
-                event
+                self.seen = if first.is_none() { self.seen.max(revision) } else { self.seen };
+                first.map(|(event, more)| {
+                    *rest = more.then(|| event.key.clone());
+                    event
+                })
             }
         };
         if let Some(event) = &event {
@@ -103,23 +110,34 @@ impl Watch {
     pub fn progress(&self) -> Revision {
         // The revision first: the history then holds at least everything up to it.
         let revision = self.state.revision();
-        let wanted = |event: &Event| is_wanted(event, &self.prefix, &self.interest, self.seen);
+        let wanted = |event: &Event| is_wanted(event, &self.prefix, &self.interest, self.after);
         let pending = match &self.source {
-            Source::One { ring, position, .. } => is_pending(ring, *position, wanted),
-            Source::Some { ring, waiter } => waiter.position().is_some_and(|at| is_pending(ring, at, wanted)),
-            Source::Many { .. } => !matches!(self.state.first_after(&self.prefix, self.seen), Ok((None, _))),
+            Source::One { ring, position, .. } => pending(ring, *position, wanted),
+            Source::Some { ring, waiter } => waiter.position().and_then(|at| pending(ring, at, wanted)),
+            Source::Many { rest, .. } => match self.state.first_after(&self.prefix, self.seen, rest.as_deref()) {
+                Ok((first, _)) => first.map(|(event, _)| event.revision),
+                Err(_) => Some(0),
+            },
         };
-        if pending { self.seen } else { self.seen.max(revision) }
+        match pending {
+            None => self.seen.max(revision),
+            // Several changes can share a revision.
+            Some(next) if next == self.seen => self.seen.saturating_sub(1),
+            Some(_) => self.seen,
+        }
     }
 }
 
-/// Whether there is a change from `position` on that is wanted, or there may have been.
-fn is_pending(ring: &Ring, position: u64, wanted: impl Fn(&Event) -> bool) -> bool {
-    ring.history.read().from(position).is_none_or(|mut events| events.any(|event| wanted(event)))
+/// The revision of the first change from `position` on that is wanted; 0 if there may have been one.
+fn pending(ring: &Ring, position: u64, wanted: impl Fn(&Event) -> bool) -> Option<Revision> {
+    match ring.history.read().from(position) {
+        Some(mut events) => events.find(|event| wanted(event)).map(|event| event.revision),
+        None => Some(0),
+    }
 }
 
-fn is_wanted(event: &Event, prefix: &str, interest: &Interest, seen: Revision) -> bool {
-    event.revision > seen && event.key.starts_with(prefix) && interest.includes(event)
+fn is_wanted(event: &Event, prefix: &str, interest: &Interest, after: Revision) -> bool {
+    event.revision > after && event.key.starts_with(prefix) && interest.includes(event)
 }
 
 impl Drop for Watch {

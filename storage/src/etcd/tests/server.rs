@@ -1,0 +1,126 @@
+//! Real etcd, for the tests: members on free ports with directories of their own, ended by their process ids.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::etcd::EtcdOptions;
+use crate::suite;
+
+/// The programs that there are, the newest first: those of `set-up/tools etcd`, or the one on the PATH.
+pub(super) fn programs() -> Vec<PathBuf> {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/bin");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|dir| dir.join("etcd"));
+    let known = [tools.join("etcd"), tools.join("etcd-debian")].into_iter().chain(on_path);
+    let mut found: Vec<PathBuf> = known.filter_map(|program| program.canonicalize().ok()).collect();
+    found.dedup();
+    found.truncate(2);
+    assert!(!found.is_empty(), "there is no etcd to test with; install it: set-up/tools etcd");
+    found
+}
+
+/// The newest of them.
+pub(super) fn program() -> PathBuf {
+    programs().swap_remove(0)
+}
+
+/// A cluster of members on this machine.
+pub(super) struct Cluster {
+    program: PathBuf,
+    dir: TempDir,
+    members: Vec<Member>,
+    extra: Vec<String>,
+}
+
+struct Member {
+    client: u16,
+    peer: u16,
+    child: Option<Child>,
+}
+
+impl Cluster {
+    pub(super) fn start(program: &Path, count: usize) -> Cluster {
+        Cluster::start_with(program, count, &[])
+    }
+
+    /// With more flags.
+    pub(super) fn start_with(program: &Path, count: usize, extra: &[&str]) -> Cluster {
+        let shm = Path::new("/dev/shm");
+        let dir = if shm.is_dir() { TempDir::new_in(shm) } else { TempDir::new() }.unwrap();
+        // All are bound before any is let go, so that they differ.
+        let listeners: Vec<TcpListener> =
+            (0..2 * count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+        let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+        let members = ports.chunks(2).map(|ports| Member { client: ports[0], peer: ports[1], child: None }).collect();
+        let extra = extra.iter().map(|flag| (*flag).to_owned()).collect();
+        let mut cluster = Cluster { program: program.to_owned(), dir, members, extra };
+        drop(listeners);
+        (0..count).for_each(|at| cluster.run(at));
+        cluster
+    }
+
+    /// Starts a member, or starts it again.
+    pub(super) fn run(&mut self, at: usize) {
+        let peers: Vec<String> =
+            self.members.iter().enumerate().map(|(n, it)| format!("m{n}=http://127.0.0.1:{}", it.peer)).collect();
+        let member = &self.members[at];
+        let (client, peer) = (self.url(at), format!("http://127.0.0.1:{}", member.peer));
+        let data = self.dir.path().join(format!("m{at}"));
+        let log = std::fs::File::create(self.dir.path().join(format!("m{at}.log"))).unwrap();
+        let mut command = Command::new(&self.program);
+        command.args(["--name", &format!("m{at}"), "--data-dir"]).arg(data);
+        command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
+        command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+        command.args(["--initial-cluster", &peers.join(","), "--heartbeat-interval", "20", "--election-timeout", "200"]);
+        command.args(&self.extra).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
+        self.members[at].child = Some(command.spawn().unwrap());
+    }
+
+    fn url(&self, at: usize) -> String {
+        format!("http://127.0.0.1:{}", self.members[at].client)
+    }
+
+    /// Options for this cluster, as the suite needs them.
+    pub(super) fn options(&self) -> EtcdOptions {
+        let servers = (0..self.members.len()).map(|at| self.url(at)).collect();
+        EtcdOptions { servers, compaction_interval: None, limits: suite::limits(), ..EtcdOptions::default() }
+    }
+
+    /// Options for one member of it.
+    pub(super) fn options_of(&self, at: usize) -> EtcdOptions {
+        EtcdOptions { servers: vec![self.url(at)], ..self.options() }
+    }
+
+    /// Ends a member as a power cut would.
+    pub(super) fn kill(&mut self, at: usize) {
+        if let Some(mut child) = self.members[at].child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Stops a member so that its connections stay, or lets it go on.
+    pub(super) fn pause(&self, at: usize, paused: bool) {
+        let child = self.members[at].child.as_ref().unwrap();
+        let signal = if paused { "-STOP" } else { "-CONT" };
+        let done = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        assert!(done.success());
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for at in 0..self.members.len() {
+                let log = std::fs::read_to_string(self.dir.path().join(format!("m{at}.log"))).unwrap_or_default();
+                let last: Vec<&str> = log.lines().rev().take(5).collect();
+                eprintln!("member {at} said at the end: {last:#?}");
+            }
+        }
+        (0..self.members.len()).for_each(|at| self.kill(at));
+    }
+}
