@@ -147,6 +147,7 @@ struct StoreMetrics {
     size: Gauge,
     revision: Gauge,
     history: Gauge,
+    unreadable: Gauge,
     commits: Gauge,
     committed_bytes: Gauge,
     written_bytes: Gauge,
@@ -235,6 +236,8 @@ impl Metrics {
             "Bytes kept for watches and past lists",
             store.history.clone(),
         );
+        let help = "Keys whose values cannot be decoded or decrypted; the log names them";
+        registry.register("coracle_storage_unreadable_values", help, store.unreadable.clone());
         registry.register("coracle_storage_commits_total", "Commits acknowledged", store.commits.clone());
         let help = "Bytes of keys and values committed";
         registry.register("coracle_storage_committed_bytes_total", help, store.committed_bytes.clone());
@@ -349,6 +352,7 @@ impl StoreMetrics {
             (&self.size, stats.bytes),
             (&self.revision, stats.revision),
             (&self.history, stats.history_bytes),
+            (&self.unreadable, stats.unreadable),
             (&self.commits, stats.commits),
             (&self.committed_bytes, stats.committed_bytes),
             (&self.written_bytes, stats.disk_bytes),

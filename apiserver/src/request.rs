@@ -192,6 +192,11 @@ where
                 false => Ok(paths::not_found()),
             };
         };
+        if resource.kind.is_stored() && !takes_older(&incoming) {
+            // Whatever the verb reads and decides by is then in memory: this is the only place that has to ask.
+            let caught_up = tokio::time::timeout(timeout, server.store.catch_up()).await;
+            caught_up.map_err(|_| too_late())?.map_err(|error| server.store_error(error))?;
+        }
         if reserve::concerns(resource) && !matches!(incoming.method, Method::GET | Method::HEAD) {
             return undisturbed(server.clone(), resource, incoming).await;
         }
@@ -204,6 +209,13 @@ where
         Ok(answer) => answer,
         Err(_) => Err(too_late()),
     }
+}
+
+/// Whether a request is content with what the server has, or waits for what it names: a read with a resource version, or the
+/// next page of a list.
+fn takes_older(incoming: &Incoming) -> bool {
+    let has = |name| incoming.query.get(name).is_some_and(|value| !value.is_empty());
+    matches!(incoming.method, Method::GET | Method::HEAD) && (has("resourceVersion") || has("continue"))
 }
 
 fn too_late() -> ApiError {

@@ -13,18 +13,21 @@ use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use storage::etcd::{self, EtcdOptions};
 use storage::{Codec, LogOptions, Store};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Where the objects are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum StoreKind {
     /// In memory only: gone with the process.
     Memory,
     /// In the data directory's log.
     Embedded,
+    /// In etcd, which other servers may use too; certificates are in the data directory.
+    Etcd(EtcdOptions),
 }
 
 /// Which components run beside the API server.
@@ -158,9 +161,12 @@ impl ClusterBuilder {
 
     async fn open_store(&self, encryption: Option<Arc<Encryption>>) -> anyhow::Result<Arc<dyn Store>> {
         let codec = encryption.map(|it| Arc::new(Sealed::new(it, Arc::new(Layout))) as Arc<dyn Codec>);
-        match (self.store, &self.data_dir) {
+        match (&self.store, &self.data_dir) {
             (StoreKind::Memory, _) => Ok(storage::memory()),
             (StoreKind::Embedded, Some(dir)) => Ok(storage::open(&dir.join("store"), self.log.clone(), codec).await?),
+            (StoreKind::Etcd(options), _) => {
+                Ok(etcd::open(options.clone(), Some(codec.unwrap_or_else(|| Arc::new(Layout)))).await?)
+            }
             (StoreKind::Embedded, None) => anyhow::bail!("the embedded store needs a data directory"),
         }
     }

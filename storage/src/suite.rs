@@ -1,5 +1,7 @@
 //! What every store does: one suite, run on each of them. `all` takes an empty store; reopening is the log's own affair.
 
+pub(crate) mod linear;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +44,7 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 /// The next event, which must come.
-async fn next(watch: &mut crate::Watch) -> Arc<Event> {
+pub(crate) async fn next(watch: &mut crate::Watch) -> Arc<Event> {
     tokio::time::timeout(PATIENCE, watch.next()).await.expect("an event").expect("no error")
 }
 
@@ -68,6 +70,7 @@ pub(crate) async fn all(store: Arc<dyn Store>) {
     time_to_live(&*store).await;
     concurrent_writers(&store).await;
     one_winner(&store).await;
+    a_single_copy(&store).await;
     compaction(&*store).await;
     closing(store).await;
 }
@@ -422,6 +425,12 @@ async fn concurrent_writers(store: &Arc<dyn Store>) {
     let list = store.range(prefix(root)).unwrap();
     let state: BTreeMap<_, _> = list.entries.iter().map(|entry| (entry.key.clone(), entry.revision)).collect();
     assert_eq!(reader.await.unwrap(), state);
+}
+
+async fn a_single_copy(store: &Arc<dyn Store>) {
+    let history = linear::clients(std::slice::from_ref(store), "/registry/linear/", 6).await;
+    let count = history.check().unwrap();
+    assert!(count >= 64 * 6, "{count}");
 }
 
 /// Of many who expect the same revision one succeeds, and the others learn what it wrote.

@@ -1,6 +1,7 @@
 //! Keeps an [`Authorizer`] up with the RBAC objects in the store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::Value;
 use api::kinds;
@@ -17,6 +18,9 @@ pub const KINDS: [(&str, &str); 4] = [
     ("roles", "Role"),
     ("rolebindings", "RoleBinding"),
 ];
+
+/// How long to wait after a failure.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Reads all RBAC objects, and returns a future that follows their changes until the store is closed. When this returns, the
 /// authorizer is as current as the store.
@@ -36,14 +40,22 @@ pub fn follow(
             };
             match event {
                 Ok(event) => apply(&authorizer, KINDS[at], &event),
-                Err(Error::Compacted { .. }) => match load(&authorizer, &*store) {
-                    Ok(anew) => watches = anew,
-                    Err(error) => return tracing::error!(%error, "RBAC objects can no longer be followed"),
-                },
+                Err(Error::Compacted { .. }) => watches = load_again(&authorizer, &*store).await,
                 Err(_) => return,
             }
         }
     })
+}
+
+/// As [`load`], until that succeeds: an authorizer that follows no more would grant for ever what was taken away.
+async fn load_again(authorizer: &Authorizer, store: &dyn Store) -> [Watch; 4] {
+    loop {
+        match load(authorizer, store) {
+            Ok(watches) => return watches,
+            Err(error) => tracing::error!(%error, "RBAC objects cannot be read"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
 }
 
 fn prefix(resource: &str) -> String {

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use pki::Identity;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use storage::etcd::EtcdOptions;
 
 #[derive(Args)]
 pub struct ServerFlags {
@@ -33,11 +34,13 @@ pub struct ApiserverFlags {
     /// HTTPS port to listen on; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 6443)]
     secure_port: u16,
-    /// Where objects are kept: in the data directory, or in memory and gone with the process
+    /// Where objects are kept: in the data directory, in etcd, or in memory and gone with the process
     #[arg(long, value_enum, default_value_t = StoreFlag::Embedded)]
     store: StoreFlag,
     #[command(flatten)]
     log: LogFlags,
+    #[command(flatten)]
+    etcd: EtcdFlags,
     /// Another name or address that the serving certificate is valid for; may be repeated
     #[arg(long = "tls-san", value_name = "NAME")]
     tls_sans: Vec<String>,
@@ -67,10 +70,43 @@ pub struct ApiserverFlags {
     encryption_provider_config_automatic_reload: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum StoreFlag {
     Embedded,
+    Etcd,
     Memory,
+}
+
+#[derive(Args)]
+struct EtcdFlags {
+    /// URLs of etcd's members, with commas between them; for --store etcd
+    #[arg(long, value_name = "URLS", value_delimiter = ',', required_if_eq("store", "etcd"))]
+    etcd_servers: Vec<String>,
+    /// PEM file of the authorities that etcd's certificates are to be signed by
+    #[arg(long, value_name = "FILE")]
+    etcd_cafile: Option<PathBuf>,
+    /// PEM file of the certificate for etcd
+    #[arg(long, value_name = "FILE", requires = "etcd_keyfile")]
+    etcd_certfile: Option<PathBuf>,
+    /// PEM file of its key
+    #[arg(long, value_name = "FILE", requires = "etcd_certfile")]
+    etcd_keyfile: Option<PathBuf>,
+    /// What all keys in etcd begin with
+    #[arg(long, value_name = "PREFIX", default_value = "/registry")]
+    etcd_prefix: String,
+}
+
+impl EtcdFlags {
+    fn options(&self) -> EtcdOptions {
+        EtcdOptions {
+            servers: self.etcd_servers.clone(),
+            cafile: self.etcd_cafile.clone(),
+            certfile: self.etcd_certfile.clone(),
+            keyfile: self.etcd_keyfile.clone(),
+            prefix: self.etcd_prefix.clone(),
+            ..EtcdOptions::default()
+        }
+    }
 }
 
 fn port_range(text: &str) -> Result<(u16, u16), String> {
@@ -82,8 +118,12 @@ fn port_range(text: &str) -> Result<(u16, u16), String> {
 
 impl ApiserverFlags {
     fn builder(&self) -> anyhow::Result<ClusterBuilder> {
+        if self.store != StoreFlag::Etcd && !self.etcd.etcd_servers.is_empty() {
+            anyhow::bail!("--etcd-servers is for --store etcd");
+        }
         let store = match self.store {
             StoreFlag::Embedded => StoreKind::Embedded,
+            StoreFlag::Etcd => StoreKind::Etcd(self.etcd.options()),
             StoreFlag::Memory => StoreKind::Memory,
         };
         let mut builder = Cluster::builder()

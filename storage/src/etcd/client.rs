@@ -1,6 +1,8 @@
 //! The members of an etcd cluster as one: calls go round those that answer, and are tried again where that is safe.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -14,15 +16,22 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Status, Streaming};
 
 use super::failure::{Failure, Kind};
-use super::wire::{Answer, Protobuf, Request, StatusRequest, WATCH, WatchRequest, WatchResponse};
+use super::wire::{
+    Answer, Protobuf, RangeRequest, RangeResponse, Request, StatusRequest, WATCH, WatchRequest, WatchResponse,
+};
 use super::{EtcdOptions, OpenError};
 
 /// How long a call is tried on one member and another.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long one member may take for a question.
 const READ: Duration = Duration::from_secs(3);
+/// How long one member may take for a page of a list.
+const PAGE: Duration = Duration::from_secs(15);
 /// How long one member may take for a change: longer than etcd's own limit, so that it is etcd that says how it ended.
 const WRITE: Duration = Duration::from_secs(8);
+/// A member that leaves a call without an answer for so long is not given others while there are members that do answer; and a
+/// question is put to a second one.
+const SLOW: Duration = Duration::from_millis(500);
 const CONNECT: Duration = Duration::from_secs(2);
 /// etcd closes connections that are pinged more often.
 const PING: Duration = Duration::from_secs(5);
@@ -49,6 +58,8 @@ struct Member {
 struct Condition {
     failures: u32,
     rests_until: Option<Instant>,
+    /// When the calls began that it has not answered, each with a number of its own.
+    waiting: BTreeSet<(Instant, usize)>,
     /// What it said of itself since it last failed.
     version: Option<Version>,
 }
@@ -75,11 +86,14 @@ impl Client {
             let endpoint = Endpoint::from_shared(server.clone()).map_err(|error| wrong(error.to_string()))?;
             let endpoint = match &tls {
                 Some(tls) if secure => endpoint.tls_config(tls.clone()).map_err(|error| wrong(cause(&error)))?,
-                None if secure => return Err(wrong("its certificate cannot be checked without --etcd-cafile".to_owned())),
+                None if secure => {
+                    return Err(wrong("its certificate cannot be checked without --etcd-cafile".to_owned()));
+                }
                 _ => endpoint,
             };
             let endpoint = endpoint.connect_timeout(CONNECT).tcp_nodelay(true).initial_stream_window_size(4 << 20);
-            let endpoint = endpoint.http2_keep_alive_interval(PING).keep_alive_timeout(PONG).keep_alive_while_idle(true);
+            let endpoint =
+                endpoint.http2_keep_alive_interval(PING).keep_alive_timeout(PONG).keep_alive_while_idle(true);
             let channel = endpoint.initial_connection_window_size(8 << 20).connect_lazy();
             Ok(Member { address: server.clone(), channel, condition: Mutex::default() })
         };
@@ -94,7 +108,19 @@ impl Client {
 
     /// Asks until a member answers.
     pub(super) async fn read<R: Request>(&self, request: R) -> Result<R::Answer, Failure> {
-        self.call(request, READ, |kind| matches!(kind, Kind::NotDone | Kind::Unknown)).await
+        let mut first = pin!(self.call(request.clone(), READ, is_temporary));
+        match timeout(SLOW, &mut first).await {
+            Ok(result) => result,
+            Err(_) => tokio::select! {
+                result = first => result,
+                result = self.call(request, READ, is_temporary) => result,
+            },
+        }
+    }
+
+    /// As [`Client::read`], of much.
+    pub(super) async fn page(&self, request: RangeRequest) -> Result<RangeResponse, Failure> {
+        self.call(request, PAGE, is_temporary).await
     }
 
     /// Asks for a change, again only while it is certain that none was made.
@@ -130,10 +156,13 @@ impl Client {
     async fn attempt<R: Request>(&self, at: usize, request: R, limit: Duration) -> Result<R::Answer, Failure> {
         let member = &self.members[at];
         self.check(at).await?;
-        let result = member.unary(request, limit).await;
+        let result = {
+            let _waiting = member.waiting(self.next.load(Ordering::Relaxed));
+            member.unary(request, limit).await
+        };
         match &result {
             Ok(_) => member.answered(),
-            Err(failure) if matches!(failure.kind, Kind::NotDone | Kind::Unknown) => self.failed(at),
+            Err(failure) if is_temporary(failure.kind) => self.failed(at),
             Err(_) => {}
         }
         result
@@ -192,8 +221,9 @@ impl Client {
         let (count, now) = (self.members.len(), Instant::now());
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let rest = |at: usize| {
-            let until = self.members[at].condition.lock().rests_until.filter(|until| *until > now);
-            (until, avoid == Some(at))
+            let condition = self.members[at].condition.lock();
+            let is_slow = condition.waiting.first().is_some_and(|(began, _)| *began + SLOW < now);
+            (condition.rests_until.filter(|until| *until > now), is_slow, avoid == Some(at))
         };
         (0..count).map(|n| (turn.wrapping_add(n)) % count).min_by_key(|at| rest(*at)).unwrap_or_default()
     }
@@ -235,11 +265,34 @@ impl Member {
         }
     }
 
+    /// Notes that a call waits, until the value is dropped.
+    fn waiting(&self, number: usize) -> Waiting<'_> {
+        let call = (Instant::now(), number);
+        self.condition.lock().waiting.insert(call);
+        Waiting { member: self, call }
+    }
+
     fn answered(&self) {
         let mut condition = self.condition.lock();
         condition.failures = 0;
         condition.rests_until = None;
     }
+}
+
+struct Waiting<'a> {
+    member: &'a Member,
+    call: (Instant, usize),
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.member.condition.lock().waiting.remove(&self.call);
+    }
+}
+
+/// Whether another member may answer better.
+fn is_temporary(kind: Kind) -> bool {
+    matches!(kind, Kind::NotDone | Kind::Unknown)
 }
 
 /// A request that a member without a leader refuses at once.
@@ -258,9 +311,8 @@ pub(super) fn delay(failures: usize) -> Duration {
 }
 
 fn tls(options: &EtcdOptions) -> Result<Option<ClientTlsConfig>, OpenError> {
-    let read = |path: &Path| {
-        std::fs::read(path).map_err(|error| OpenError::Options(format!("{}: {error}", path.display())))
-    };
+    let read =
+        |path: &Path| std::fs::read(path).map_err(|error| OpenError::Options(format!("{}: {error}", path.display())));
     let mut tls = match &options.cafile {
         Some(path) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(path)?)),
         None => return Ok(None),
@@ -331,6 +383,9 @@ mod tests {
 
     #[test]
     fn versions() {
-        assert_eq!((parse("3.5.13"), parse("3.6.0-rc.1"), parse("4"), parse("")), ((3, 5, 13), (3, 6, 0), (4, 0, 0), (0, 0, 0)));
+        assert_eq!(
+            (parse("3.5.13"), parse("3.6.0-rc.1"), parse("4"), parse("")),
+            ((3, 5, 13), (3, 6, 0), (4, 0, 0), (0, 0, 0))
+        );
     }
 }

@@ -105,7 +105,6 @@ impl Etcd {
         let created = previous.as_ref().map_or(at, |previous| previous.created);
         Entry::new(commit.key.clone(), put, created, at, self.leases.deadline(lease))
     }
-
 }
 
 /// etcd's limit unless it is told otherwise.

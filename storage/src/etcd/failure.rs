@@ -46,7 +46,9 @@ impl Failure {
         let text = match kind {
             Kind::NoSpace => format!("etcd at {member} takes no more: {said}. {QUOTA}"),
             Kind::Refused if status.code() == Code::PermissionDenied => {
-                format!("etcd at {member} refuses: {said}. Its user for the client certificate needs a role that may {RIGHTS}")
+                format!(
+                    "etcd at {member} refuses: {said}. Its user for the client certificate needs a role that may {RIGHTS}"
+                )
             }
             _ => format!("etcd at {member}: {}", reason(status)),
         };
@@ -54,12 +56,20 @@ impl Failure {
     }
 }
 
-pub(super) const QUOTA: &str = "Compact and defragment it, raise --quota-backend-bytes if need be, then: etcdctl alarm disarm";
+pub(super) const QUOTA: &str =
+    "Compact and defragment it, raise --quota-backend-bytes if need be, then: etcdctl alarm disarm";
 
 const RIGHTS: &str = "read all keys and write those of --etcd-prefix and compact_rev_key";
 
 /// Errors of etcd by which nothing was done and that another member need not have.
-const ELSEWHERE: [&str; 5] = ["no leader", "server stopped", "too many requests", "not supported for learner", "not capable"];
+const ELSEWHERE: [&str; 6] = [
+    "auth store is old",
+    "no leader",
+    "server stopped",
+    "too many requests",
+    "not supported for learner",
+    "not capable",
+];
 
 fn kind(status: &Status) -> Kind {
     let said = status.message();
@@ -124,7 +134,11 @@ mod tests {
     fn what_is_said_decides_whether_a_change_may_have_been_made() {
         for (code, said, expected) in [
             (Code::Unavailable, "etcdserver: no leader", Kind::NotDone),
-            (Code::Unavailable, "etcdserver: request timed out, possibly due to previous leader failure", Kind::Unknown),
+            (
+                Code::Unavailable,
+                "etcdserver: request timed out, possibly due to previous leader failure",
+                Kind::Unknown,
+            ),
             (Code::Unavailable, "etcdserver: leader changed", Kind::Unknown),
             (Code::ResourceExhausted, "etcdserver: too many requests", Kind::NotDone),
             (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", Kind::NoSpace),

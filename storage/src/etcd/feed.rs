@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Listed;
 use super::client::{Client, Following, Version, delay};
@@ -30,6 +30,8 @@ const FIRST_PAGE: i64 = 100;
 const PAGE_KEYS: i64 = 10_000;
 /// How long a change that is known to exist may take to arrive before another member is asked for it.
 const STALL: Duration = Duration::from_secs(2);
+/// A watch that lasted so long was none that failed.
+const STEADY: Duration = Duration::from_secs(5);
 /// How often a watch is asked for its progress while somebody waits for it.
 const ASK: Duration = Duration::from_millis(50);
 
@@ -63,6 +65,7 @@ impl From<Failure> for End {
 }
 
 impl Feed {
+    /// `narrow`: to watch the keys of the prefix only, whatever etcd's version.
     pub(super) fn new(
         client: Arc<Client>,
         state: Arc<State>,
@@ -96,10 +99,14 @@ impl Feed {
     pub(super) async fn run(self: Arc<Feed>) {
         let (mut failures, mut member) = (0, None);
         while !self.state.is_closed() {
-            let (why, lost) = match self.follow(&mut member, &mut failures).await {
+            let began = Instant::now();
+            let (why, lost) = match self.follow(&mut member).await {
                 End::Broken(why) => (why, false),
                 End::Lost(why) => (why, true),
             };
+            if began.elapsed() > STEADY {
+                failures = 0;
+            }
             tracing::warn!(why, revision = self.state.revision(), "the watch of etcd ended; it is begun anew");
             if let Some(member) = member {
                 self.client.failed(member);
@@ -117,12 +124,12 @@ impl Feed {
     }
 
     /// Watches until that ends.
-    async fn follow(&self, last: &mut Option<usize>, failures: &mut usize) -> End {
+    async fn follow(&self, last: &mut Option<usize>) -> End {
         let member = self.client.choose(*last);
         *last = Some(member);
         match self.begin(member).await {
             Ok((mut following, narrow)) => {
-                let end = self.receive(&mut following, narrow, failures).await.unwrap_or_else(|end| end);
+                let end = self.receive(&mut following, narrow).await.unwrap_or_else(|end| end);
                 match end {
                     End::Broken(why) => End::Broken(format!("{}: {why}", self.client.address(member))),
                     lost => lost,
@@ -145,7 +152,7 @@ impl Feed {
         Ok((self.client.watch(member, request).await?, narrow))
     }
 
-    async fn receive(&self, following: &mut Following, narrow: bool, failures: &mut usize) -> Result<End, End> {
+    async fn receive(&self, following: &mut Following, narrow: bool) -> Result<End, End> {
         let mut events = Vec::new();
         loop {
             let behind = narrow && self.state.revision() < self.wanted.load(Ordering::Acquire);
@@ -166,12 +173,11 @@ impl Feed {
                 Ok(None) => return Ok(End::Broken("the stream ended".to_owned())),
                 Err(status) => return Ok(End::Broken(status.message().to_owned())),
             };
-            if message.created {
-                *failures = 0;
-                self.health.clear(Trouble::Watch);
-            }
             if message.canceled || message.compact_revision > 0 {
                 return Ok(end(&message));
+            }
+            if message.created {
+                self.health.clear(Trouble::Watch);
             }
             let header = message.header.unwrap_or_default();
             let is_progress = narrow && !message.created && message.events.is_empty() && events.is_empty();
@@ -253,7 +259,7 @@ async fn list_pages(client: &Client, values: &Values) -> Result<Listed, Failure>
     loop {
         let at = i64::try_from(listed.revision).unwrap_or(i64::MAX);
         let question = RangeRequest { key, range_end: range_end.clone(), limit, revision: at, count_only: false };
-        let page = client.read(question).await?;
+        let page = client.page(question).await?;
         if listed.revision == 0 {
             let ResponseHeader { revision: at, .. } = page.header();
             listed.revision = revision(at);

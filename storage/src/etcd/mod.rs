@@ -63,8 +63,6 @@ pub struct EtcdOptions {
     pub compaction_interval: Option<Duration>,
     /// What is kept in memory besides the present.
     pub limits: Limits,
-    /// Watches the keys of the prefix only, whatever the version: for the tests of that.
-    pub(crate) narrow: bool,
 }
 
 impl Default for EtcdOptions {
@@ -77,7 +75,6 @@ impl Default for EtcdOptions {
             prefix: "/registry".to_owned(),
             compaction_interval: Some(Duration::from_secs(300)),
             limits: Limits::default(),
-            narrow: false,
         }
     }
 }
@@ -96,7 +93,7 @@ pub enum OpenError {
 /// Reads what etcd holds and follows it from then on. Values are kept as `codec` has it, or as they are; without one, the
 /// revision's place in a value is not known when it is read.
 pub async fn open(options: EtcdOptions, codec: Option<Arc<dyn Codec>>) -> Result<Arc<dyn Store>, OpenError> {
-    Ok(Etcd::open(options, codec).await?)
+    Ok(Etcd::open(options, codec, false).await?)
 }
 
 pub(crate) struct Etcd {
@@ -111,7 +108,12 @@ pub(crate) struct Etcd {
 }
 
 impl Etcd {
-    pub(crate) async fn open(options: EtcdOptions, codec: Option<Arc<dyn Codec>>) -> Result<Arc<Etcd>, OpenError> {
+    /// See [`open`]. `narrow` is for the tests of that: see [`Feed::new`].
+    pub(crate) async fn open(
+        options: EtcdOptions,
+        codec: Option<Arc<dyn Codec>>,
+        narrow: bool,
+    ) -> Result<Arc<Etcd>, OpenError> {
         let client = Arc::new(Client::new(&options)?);
         let leases = Arc::new(Leases::default());
         let values = Values::new(&options.prefix, codec, leases.clone());
@@ -120,7 +122,7 @@ impl Etcd {
         state.reset(listed.revision, listed.entries);
         let values = values.with_state(state.clone());
         let health = Arc::new(Health::default());
-        let feed = Feed::new(client.clone(), state.clone(), values.clone(), health.clone(), options.narrow);
+        let feed = Feed::new(client.clone(), state.clone(), values.clone(), health.clone(), narrow);
         let mut tasks = JoinSet::new();
         tasks.spawn(feed.clone().run());
         let reads = Reads::start(&mut tasks, client.clone(), state.clone(), health.clone(), values.bounds().0);

@@ -83,7 +83,9 @@ impl Values {
             let change = |event: &Event| {
                 let kv = event.kv.as_ref()?;
                 match event.r#type {
-                    DELETE => Some(Followed::Delete { key: values.inner(&kv.key)?, revision: revision(kv.mod_revision) }),
+                    DELETE => {
+                        Some(Followed::Delete { key: values.inner(&kv.key)?, revision: revision(kv.mod_revision) })
+                    }
                     _ => values.read(kv),
                 }
             };
@@ -111,7 +113,8 @@ impl Values {
         };
         match opened {
             Ok(opened) => {
-                let value = if opened.revision_at.is_none() { Bytes::copy_from_slice(&opened.value) } else { opened.value };
+                let value =
+                    if opened.revision_at.is_none() { Bytes::copy_from_slice(&opened.value) } else { opened.value };
                 let put = Put { value, revision_at: opened.revision_at, ttl: None };
                 let mut entry = Entry::new(key, &put, revision(kv.create_revision), at, self.leases.deadline(kv.lease));
                 entry.stale = opened.stale;

@@ -1,12 +1,12 @@
 //! Real etcd, for the tests: members on free ports with directories of their own, ended by their process ids.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
+use super::partition;
 use crate::etcd::EtcdOptions;
 use crate::suite;
 
@@ -34,9 +34,12 @@ pub(super) struct Cluster {
     dir: TempDir,
     members: Vec<Member>,
     extra: Vec<String>,
+    /// Each member has a network namespace of its own; see [`super::partition`].
+    apart: bool,
 }
 
 struct Member {
+    host: String,
     client: u16,
     peer: u16,
     child: Option<Child>,
@@ -49,50 +52,74 @@ impl Cluster {
 
     /// With more flags.
     pub(super) fn start_with(program: &Path, count: usize, extra: &[&str]) -> Cluster {
-        let shm = Path::new("/dev/shm");
-        let dir = if shm.is_dir() { TempDir::new_in(shm) } else { TempDir::new() }.unwrap();
         // All are bound before any is let go, so that they differ.
         let listeners: Vec<TcpListener> =
             (0..2 * count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
         let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
-        let members = ports.chunks(2).map(|ports| Member { client: ports[0], peer: ports[1], child: None }).collect();
-        let extra = extra.iter().map(|flag| (*flag).to_owned()).collect();
-        let mut cluster = Cluster { program: program.to_owned(), dir, members, extra };
         drop(listeners);
-        (0..count).for_each(|at| cluster.run(at));
+        let members = ports.chunks(2).map(|ports| Member::new("127.0.0.1".to_owned(), ports[0], ports[1])).collect();
+        Cluster::new(program, members, extra, false)
+    }
+
+    /// Members with addresses and network namespaces of their own.
+    pub(super) fn start_apart(program: &Path, count: usize) -> Cluster {
+        let members = (0..count).map(|at| Member::new(partition::address(at), 2379, 2380)).collect();
+        Cluster::new(program, members, &[], true)
+    }
+
+    fn new(program: &Path, members: Vec<Member>, extra: &[&str], apart: bool) -> Cluster {
+        let shm = Path::new("/dev/shm");
+        let dir = if shm.is_dir() { TempDir::new_in(shm) } else { TempDir::new() }.unwrap();
+        let extra = extra.iter().map(|flag| (*flag).to_owned()).collect();
+        let mut cluster = Cluster { program: program.to_owned(), dir, members, extra, apart };
+        (0..cluster.members.len()).for_each(|at| cluster.run(at));
         cluster
     }
 
     /// Starts a member, or starts it again.
     pub(super) fn run(&mut self, at: usize) {
         let peers: Vec<String> =
-            self.members.iter().enumerate().map(|(n, it)| format!("m{n}=http://127.0.0.1:{}", it.peer)).collect();
+            self.members.iter().enumerate().map(|(n, it)| format!("m{n}=http://{}:{}", it.host, it.peer)).collect();
         let member = &self.members[at];
-        let (client, peer) = (self.url(at), format!("http://127.0.0.1:{}", member.peer));
+        let (client, peer) = (self.url(at), format!("http://{}:{}", member.host, member.peer));
         let data = self.dir.path().join(format!("m{at}"));
         let log = std::fs::File::create(self.dir.path().join(format!("m{at}.log"))).unwrap();
-        let mut command = Command::new(&self.program);
+        let mut command = match self.apart {
+            true => partition::command(&member.host, &self.program),
+            false => Command::new(&self.program),
+        };
         command.args(["--name", &format!("m{at}"), "--data-dir"]).arg(data);
         command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
         command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
-        command.args(["--initial-cluster", &peers.join(","), "--heartbeat-interval", "20", "--election-timeout", "200"]);
-        command.args(&self.extra).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
-        self.members[at].child = Some(command.spawn().unwrap());
+        command.args([
+            "--initial-cluster",
+            &peers.join(","),
+            "--heartbeat-interval",
+            "20",
+            "--election-timeout",
+            "200",
+        ]);
+        command.args(&self.extra).env_remove("ETCD_NAME").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let child = command.spawn().unwrap();
+        if self.apart {
+            partition::connect(child.id(), at);
+        }
+        self.members[at].child = Some(child);
     }
 
     fn url(&self, at: usize) -> String {
-        format!("http://127.0.0.1:{}", self.members[at].client)
+        format!("http://{}", self.address(at))
+    }
+
+    /// Where clients reach a member.
+    pub(super) fn address(&self, at: usize) -> String {
+        format!("{}:{}", self.members[at].host, self.members[at].client)
     }
 
     /// Options for this cluster, as the suite needs them.
     pub(super) fn options(&self) -> EtcdOptions {
         let servers = (0..self.members.len()).map(|at| self.url(at)).collect();
         EtcdOptions { servers, compaction_interval: None, limits: suite::limits(), ..EtcdOptions::default() }
-    }
-
-    /// Options for one member of it.
-    pub(super) fn options_of(&self, at: usize) -> EtcdOptions {
-        EtcdOptions { servers: vec![self.url(at)], ..self.options() }
     }
 
     /// Ends a member as a power cut would.
@@ -105,10 +132,20 @@ impl Cluster {
 
     /// Stops a member so that its connections stay, or lets it go on.
     pub(super) fn pause(&self, at: usize, paused: bool) {
-        let child = self.members[at].child.as_ref().unwrap();
         let signal = if paused { "-STOP" } else { "-CONT" };
-        let done = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        let done = Command::new("kill").args([signal, &self.process(at).to_string()]).status().unwrap();
         assert!(done.success());
+    }
+
+    /// A member's process.
+    pub(super) fn process(&self, at: usize) -> u32 {
+        self.members[at].child.as_ref().unwrap().id()
+    }
+}
+
+impl Member {
+    fn new(host: String, client: u16, peer: u16) -> Member {
+        Member { host, client, peer, child: None }
     }
 }
 
