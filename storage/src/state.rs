@@ -337,7 +337,12 @@ impl State {
     /// The first change after `after` under a prefix that spans resources, and whether there are more of its revision; those
     /// come in the order of their keys. With `rest`, the first change of revision `after` with a greater key. Also the store's
     /// revision.
-    pub(crate) fn first_after(&self, prefix: &str, after: Revision, rest: Option<&str>) -> Result<(First, Revision), Error> {
+    pub(crate) fn first_after(
+        &self,
+        prefix: &str,
+        after: Revision,
+        rest: Option<&str>,
+    ) -> Result<(First, Revision), Error> {
         let visible = self.visible.read();
         if after < visible.oldest {
             return Err(Error::Compacted { oldest: visible.oldest });

@@ -90,12 +90,12 @@ impl Visible {
             Followed::Put(entry) => {
                 self.unreadable.remove(&entry.key);
                 let revision = entry.revision;
-                Some(Change { entry, deletes: false, revision, sealed: None, replaces: None })
+                Some(Change { entry, deletes: false, revision, sealed: None, replaces: None, volatile: false })
             }
             Followed::Delete { key, revision } => {
                 self.unreadable.remove(&key);
                 let entry = self.get(&key)?.clone();
-                Some(Change { entry, deletes: true, revision, sealed: None, replaces: None })
+                Some(Change { entry, deletes: true, revision, sealed: None, replaces: None, volatile: false })
             }
             Followed::Unreadable { key, reason, .. } => {
                 self.unreadable.insert(key, reason);
