@@ -17,6 +17,7 @@ mod expiry;
 mod interest;
 pub mod log;
 mod memory;
+pub mod migrate;
 mod ring;
 mod shard;
 mod state;
