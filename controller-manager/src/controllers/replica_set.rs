@@ -156,28 +156,25 @@ pub fn deletion_order(a: &Pod, b: &Pod, ranks: (usize, usize), now: Timestamp) -
         text.and_then(|t| t.parse::<i32>().ok()).unwrap_or_default()
     };
     let restarts = |pod: &Pod| pod.status.container_statuses.iter().map(|c| c.restart_count).max().unwrap_or_default();
+    let age = |at: Option<Timestamp>| at.map(|at| magnitude(at, now));
     assigned(a)
         .cmp(&assigned(b))
         .then_with(|| phase(a).cmp(&phase(b)))
         .then_with(|| a.is_ready().cmp(&b.is_ready()))
         .then_with(|| cost(a).cmp(&cost(b)))
         .then_with(|| ranks.1.cmp(&ranks.0))
-        .then_with(|| logarithmic_age(a.ready_since(), b.ready_since(), a, b, now))
+        .then_with(|| age(a.ready_since()).cmp(&age(b.ready_since())))
         .then_with(|| restarts(b).cmp(&restarts(a)))
-        .then_with(|| logarithmic_age(a.metadata.creation_timestamp, b.metadata.creation_timestamp, a, b, now))
+        .then_with(|| age(a.metadata.creation_timestamp).cmp(&age(b.metadata.creation_timestamp)))
+        .then_with(|| a.metadata.uid.cmp(&b.metadata.uid))
 }
 
-/// The younger first; ages of the same power of two count as equal and are told apart by uid, which spreads deletions.
-fn logarithmic_age(a: Option<Timestamp>, b: Option<Timestamp>, x: &Pod, y: &Pod, now: Timestamp) -> Ordering {
-    let (Some(a), Some(b)) = (a, b) else { return b.is_none().cmp(&a.is_none()).reverse() };
-    if a == b {
-        return Ordering::Equal;
-    }
-    let magnitude = |at: Timestamp| {
-        let age = now.duration_since(at).as_nanos();
-        if age > 0 { i64::from(age.ilog2()) } else { -1 }
-    };
-    magnitude(a).cmp(&magnitude(b)).then_with(|| x.metadata.uid.cmp(&y.metadata.uid))
+/// The power of two below an age: the younger go first, those of about the same age in the order of their uids, which spreads
+/// deletions. (Upstream asks for the uid before the restarts where times differ, and after them where they do not, which is no
+/// order at all.)
+fn magnitude(at: Timestamp, now: Timestamp) -> i64 {
+    let age = now.duration_since(at).as_nanos();
+    if age > 0 { i64::from(age.ilog2()) } else { -1 }
 }
 
 fn status(view: &View<'_>, resource: Resource, set: &ReplicaSet, pods: &[Arc<Pod>]) -> ReplicaSetStatus {

@@ -145,3 +145,30 @@ fn a_replication_controller_works_the_same() {
     assert_eq!(world.all(PODS)[0]["metadata"]["ownerReferences"][0]["kind"], "ReplicationController");
     assert_eq!(world.events[0].reporter, "replication-controller");
 }
+
+/// Pods that differ in little, as after a rollout, have one order, whichever two are compared.
+#[test]
+fn the_order_of_deletion_is_an_order() {
+    let mut world = World::new();
+    world.put(REPLICA_SETS, set(0));
+    for n in 0..300_i64 {
+        let mut pod = running_pod(&format!("p{n}"), json!({ "app": "web" }), "a", "10.0.0.1");
+        let at = |seconds: i64| component::meta::format_time(world.now - jiff::SignedDuration::from_secs(seconds));
+        pod["metadata"]["uid"] = json!(format!("uid-{:03}", n * 7 % 300));
+        pod["metadata"]["creationTimestamp"] = at(60 + n * 13 % 5).into();
+        pod["metadata"]["ownerReferences"] = json!([{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "uid-replicasets-web", "controller": true }]);
+        pod["status"]["conditions"][0]["lastTransitionTime"] = at(50 + n * 11 % 4).into();
+        pod["status"]["containerStatuses"] = json!([{ "restartCount": n % 3 }]);
+        world.put(PODS, pod);
+    }
+    let pods = world.stores.pods.list();
+    let order = |a: usize, b: usize| deletion_order(&pods[a], &pods[b], (0, 0), world.now);
+    for (a, b, c) in (0..300).map(|n| (n, (n * 7 + 1) % 300, (n * 13 + 5) % 300)) {
+        assert_eq!(order(a, b), order(b, a).reverse());
+        if order(a, b).is_lt() && order(b, c).is_lt() {
+            assert!(order(a, c).is_lt(), "{a} {b} {c}");
+        }
+    }
+    world.reconcile(reconcile, &item());
+    assert!(world.all(PODS).is_empty());
+}
