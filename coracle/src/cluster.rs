@@ -11,7 +11,7 @@ use kube::client::Body as ClientBody;
 use pki::{Auth, Identity, Kubeconfig, Pki};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use storage::etcd::{self, EtcdOptions};
 use storage::{Codec, LogOptions, Store};
@@ -24,10 +24,17 @@ use tokio_util::sync::CancellationToken;
 pub enum StoreKind {
     /// In memory only: gone with the process.
     Memory,
-    /// In the data directory's log.
-    Embedded,
+    /// In the data directory's log, which is kept as these say.
+    Embedded(LogOptions),
     /// In etcd, which other servers may use too; certificates are in the data directory.
     Etcd(EtcdOptions),
+}
+
+impl StoreKind {
+    /// In the data directory's log, kept as usual.
+    pub fn embedded() -> StoreKind {
+        StoreKind::Embedded(LogOptions::default())
+    }
 }
 
 /// Which components run beside the API server.
@@ -47,8 +54,6 @@ pub struct ClusterBuilder {
     hollow_nodes: usize,
     components: Components,
     tls_sans: Vec<String>,
-    /// How the embedded store is kept.
-    pub log: LogOptions,
     pub options: apiserver::Options,
     pub controllers: controller_manager::Options,
 }
@@ -63,7 +68,6 @@ impl Default for ClusterBuilder {
             hollow_nodes: 0,
             components: Components { scheduler: true, controller_manager: true },
             tls_sans: Vec::new(),
-            log: LogOptions::default(),
             options: apiserver::Options::default(),
             controllers: controller_manager::Options::default(),
         }
@@ -117,7 +121,7 @@ impl ClusterBuilder {
             format!("cannot listen on {address}; choose another --secure-port (0 takes a free one) or --bind-address")
         })?;
         let encryption = self.encryption()?;
-        let store = self.open_store(encryption.clone()).await?;
+        let store = open_store(&self.store, self.data_dir.as_deref(), encryption.clone()).await?;
         let options = self.options.clone();
         let server = ApiServer::start(store.clone(), pki.clone(), options, encryption, stop.clone()).await?;
         let address = listener.local_addr()?;
@@ -158,18 +162,30 @@ impl ClusterBuilder {
             None => Ok(None),
         }
     }
+}
 
-    async fn open_store(&self, encryption: Option<Arc<Encryption>>) -> anyhow::Result<Arc<dyn Store>> {
-        let codec = encryption.map(|it| Arc::new(Sealed::new(it, Arc::new(Layout))) as Arc<dyn Codec>);
-        match (&self.store, &self.data_dir) {
-            (StoreKind::Memory, _) => Ok(storage::memory()),
-            (StoreKind::Embedded, Some(dir)) => Ok(storage::open(&dir.join("store"), self.log.clone(), codec).await?),
-            (StoreKind::Etcd(options), _) => {
-                Ok(etcd::open(options.clone(), Some(codec.unwrap_or_else(|| Arc::new(Layout)))).await?)
-            }
-            (StoreKind::Embedded, None) => anyhow::bail!("the embedded store needs a data directory"),
+/// Opens a store with its values kept as `encryption` says.
+pub async fn open_store(
+    store: &StoreKind,
+    data_dir: Option<&Path>,
+    encryption: Option<Arc<Encryption>>,
+) -> anyhow::Result<Arc<dyn Store>> {
+    let sealed = encryption.map(codec);
+    match (store, data_dir) {
+        (StoreKind::Memory, _) => Ok(storage::memory()),
+        (StoreKind::Embedded(options), Some(dir)) => {
+            Ok(storage::open(&dir.join("store"), options.clone(), sealed).await?)
         }
+        (StoreKind::Etcd(options), _) => {
+            Ok(etcd::open(options.clone(), Some(sealed.unwrap_or_else(|| Arc::new(Layout)))).await?)
+        }
+        (StoreKind::Embedded(_), None) => anyhow::bail!("the embedded store needs a data directory"),
     }
+}
+
+/// Keeps values as `encryption` says, and reads what upstream's servers have kept.
+pub fn codec(encryption: Arc<Encryption>) -> Arc<dyn Codec> {
+    Arc::new(Sealed::new(encryption, Arc::new(Layout)))
 }
 
 /// A running cluster. Dropping it stops it; [`Cluster::stop`] also waits.

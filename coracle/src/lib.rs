@@ -2,4 +2,6 @@
 
 mod cluster;
 
-pub use cluster::{Cluster, ClusterBuilder, Components, StoreKind, election, hollow_nodes, node_kubeconfig, url};
+pub use cluster::{
+    Cluster, ClusterBuilder, Components, StoreKind, codec, election, hollow_nodes, node_kubeconfig, open_store, url,
+};

@@ -5,8 +5,10 @@ use crate::context::{Cluster, Context, until};
 use crate::server::{Process, Server, beside};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::collections::BTreeMap;
+use std::fs::DirBuilder;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -116,9 +118,9 @@ fn start(outer: &Context, data_dir: &Path, flags: &[String]) -> Result<Server> {
     Server::start(outer.binary()?, "server", data_dir, &flags)
 }
 
-/// The files of a directory, with their modes.
+/// The files of a directory, with their modes; nobody else may read the new one.
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
         std::fs::copy(entry.path(), to.join(entry.file_name()))?;

@@ -78,9 +78,9 @@ enum StoreFlag {
 }
 
 #[derive(Args)]
-struct EtcdFlags {
-    /// URLs of etcd's members, with commas between them; for --store etcd
-    #[arg(long, value_name = "URLS", value_delimiter = ',', required_if_eq("store", "etcd"))]
+pub struct EtcdFlags {
+    /// URLs of etcd's members, with commas between them
+    #[arg(long, value_name = "URLS", value_delimiter = ',')]
     etcd_servers: Vec<String>,
     /// PEM file of the authorities that etcd's certificates are to be signed by
     #[arg(long, value_name = "FILE")]
@@ -97,7 +97,7 @@ struct EtcdFlags {
 }
 
 impl EtcdFlags {
-    fn options(&self) -> EtcdOptions {
+    pub fn options(&self) -> EtcdOptions {
         EtcdOptions {
             servers: self.etcd_servers.clone(),
             cafile: self.etcd_cafile.clone(),
@@ -122,7 +122,7 @@ impl ApiserverFlags {
             anyhow::bail!("--etcd-servers is for --store etcd");
         }
         let store = match self.store {
-            StoreFlag::Embedded => StoreKind::Embedded,
+            StoreFlag::Embedded => StoreKind::Embedded(self.log.options()?),
             StoreFlag::Etcd => StoreKind::Etcd(self.etcd.options()),
             StoreFlag::Memory => StoreKind::Memory,
         };
@@ -131,7 +131,6 @@ impl ApiserverFlags {
             .store(store)
             .listen(self.bind_address, self.secure_port)
             .tls_sans(self.tls_sans.clone());
-        builder.log = self.log.options()?;
         builder.options = ::apiserver::Options {
             service_cluster_ip_ranges: self.service_cluster_ip_range.clone(),
             service_node_port_range: self.service_node_port_range,

@@ -3,6 +3,7 @@
 mod apiserver;
 mod client;
 mod kubeconfig;
+mod migrate;
 mod storage;
 
 use clap::{Parser, Subcommand};
@@ -51,6 +52,8 @@ enum Command {
     Backup(storage::BackupFlags),
     /// Make a data directory's store from a backup
     Restore(storage::RestoreFlags),
+    /// Copy all objects from the embedded store to etcd, or back
+    Migrate(migrate::MigrateFlags),
 }
 
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -73,6 +76,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Scheduler(flags) => client::scheduler(flags).await,
             Command::ControllerManager(flags) => client::controller_manager(flags).await,
             Command::HollowNodes(flags) => client::hollow_nodes(flags).await,
+            Command::Migrate(flags) => migrate::run(flags).await,
             // Done above, without a runtime.
             Command::Kubeconfig(_) | Command::Storage(_) | Command::Backup(_) | Command::Restore(_) => Ok(()),
         }

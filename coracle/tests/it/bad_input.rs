@@ -322,11 +322,11 @@ fn a_start_that_cannot_be_says_why_in_one_line() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
-        let why = refusal(bare().data_dir(file.join("data")).store(StoreKind::Embedded)).await;
+        let why = refusal(bare().data_dir(file.join("data")).store(StoreKind::embedded())).await;
         assert!(why.contains(file.to_str().unwrap()) && !why.contains('\n'), "{why}");
         let data = dir.path().join("data");
-        let first = bare().data_dir(&data).store(StoreKind::Embedded).start().await.unwrap();
-        let why = refusal(bare().data_dir(&data).store(StoreKind::Embedded)).await;
+        let first = bare().data_dir(&data).store(StoreKind::embedded()).start().await.unwrap();
+        let why = refusal(bare().data_dir(&data).store(StoreKind::embedded())).await;
         assert!(why.contains("lock") || why.contains("in use"), "{why}");
         first.stop().await;
         let mut tokens = bare();

@@ -32,7 +32,7 @@ fn configuration(dir: &Path, providers: &[(&str, &[(&str, u8)])]) -> PathBuf {
 }
 
 async fn try_start(dir: &Path, file: Option<PathBuf>) -> anyhow::Result<Cluster> {
-    let mut builder = bare().data_dir(dir.join("data")).store(StoreKind::Embedded);
+    let mut builder = bare().data_dir(dir.join("data")).store(StoreKind::embedded());
     builder.options.encryption_provider_config_automatic_reload = file.is_some();
     builder.options.encryption_provider_config = file;
     builder.start().await

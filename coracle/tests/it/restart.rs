@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 async fn start(dir: &Path) -> Cluster {
-    bare().data_dir(dir.join("data")).store(StoreKind::Embedded).start().await.expect("a cluster")
+    bare().data_dir(dir.join("data")).store(StoreKind::embedded()).start().await.expect("a cluster")
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn the_kubernetes_service_follows_the_servers_address() {
     crate::run(async {
         let dir = tempfile::tempdir().unwrap();
         for (address, family) in [("192.0.2.7", "IPv4"), ("192.0.2.8", "IPv4"), ("2001:db8::8", "IPv6")] {
-            let mut builder = bare().data_dir(dir.path().join("data")).store(StoreKind::Embedded);
+            let mut builder = bare().data_dir(dir.path().join("data")).store(StoreKind::embedded());
             builder.options.advertise_address = Some(address.parse().unwrap());
             let cluster = builder.start().await.expect("a cluster");
             let client = crate::client::Client::new(cluster.client().unwrap());

@@ -6,10 +6,12 @@ use coracle::{Cluster, StoreKind};
 use serde_json::json;
 use std::path::Path;
 use std::process::Command;
+use storage::LogOptions;
 
-async fn start(dir: &Path, change: impl FnOnce(&mut storage::LogOptions)) -> Cluster {
-    let mut builder = bare().data_dir(dir).store(StoreKind::Embedded);
-    change(&mut builder.log);
+async fn start(dir: &Path, change: impl FnOnce(&mut LogOptions)) -> Cluster {
+    let mut options = LogOptions::default();
+    change(&mut options);
+    let builder = bare().data_dir(dir).store(StoreKind::Embedded(options));
     builder.start().await.expect("a cluster")
 }
 
@@ -71,7 +73,7 @@ fn a_failing_disk_is_told_of_and_reads_go_on() {
 fn volatile_resources_are_gone_after_a_restart_and_versions_grow() {
     crate::run(async {
         let dir = tempfile::tempdir().unwrap();
-        let volatile = |log: &mut storage::LogOptions| log.volatile = vec!["/registry/leases/".to_owned()];
+        let volatile = |log: &mut LogOptions| log.volatile = vec!["/registry/leases/".to_owned()];
         let data = dir.path().join("data");
         let cluster = start(&data, volatile).await;
         let space = Space::new(&cluster, "volatile").await;

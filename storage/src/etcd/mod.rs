@@ -164,6 +164,10 @@ impl Store for Etcd {
         self.state.revision()
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn catch_up(&self) -> Result<(), Error> {
         self.open_still()?;
         let revision = self.reads.revision().await?;
