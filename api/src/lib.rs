@@ -11,6 +11,8 @@ pub mod managed;
 pub mod names;
 pub mod patch;
 pub mod quantity;
+pub mod quota;
+pub mod resource_list;
 pub mod schema;
 pub mod selector;
 pub mod status;

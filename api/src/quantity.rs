@@ -134,8 +134,8 @@ impl Quantity {
     }
 
     /// Thousandths, as CPU is counted.
-    pub fn from_millis(millis: i64) -> Quantity {
-        Quantity { nanos: i128::from(millis) * (ONE / 1000), format: Format::DecimalSi }
+    pub const fn from_millis(millis: i64) -> Quantity {
+        Quantity { nanos: millis as i128 * (ONE / 1000), format: Format::DecimalSi }
     }
 
     /// Units, rounded away from zero; capped to what an `i64` holds.
@@ -151,6 +151,12 @@ impl Quantity {
     fn round_up(&self, unit: i128) -> i64 {
         let away = (self.nanos % unit).signum();
         (self.nanos / unit + away).clamp(i64::MIN.into(), i64::MAX.into()) as i64
+    }
+
+    /// The amount without a fraction: rounded away from zero.
+    pub fn rounded_up(self) -> Quantity {
+        let away = (self.nanos % ONE).signum();
+        Quantity { nanos: (self.nanos / ONE + away).saturating_mul(ONE), ..self }
     }
 
     /// The amount in nano units.

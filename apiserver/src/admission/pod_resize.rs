@@ -3,12 +3,12 @@
 //! Follows `plugin/pkg/admission/podresize`.
 
 use super::Operation;
-use crate::kinds::pod::{aggregate, quantity};
 use crate::registry::Call;
 use crate::resources;
 use api::Value;
 use api::document;
 use api::quantity::Quantity;
+use api::resource_list::{Counting, ResourceList, is_pod_level, list};
 use api::status::ApiError;
 
 pub fn validate(
@@ -52,17 +52,12 @@ fn forbidden(pod: &Value, why: &str, reason: &str) -> ApiError {
 
 /// The resources of which the pod requests more than the node can give, in words.
 fn missing(pod: &Value, node: &Value) -> Vec<String> {
-    let spec = document::get(pod, "spec").unwrap_or(&Value::Null);
-    let containers = aggregate(spec, "requests");
-    let at = |object: &Value, path: &str, name: &str| {
-        document::get(object, path).and_then(|amounts| amounts.get(name)).and_then(quantity)
-    };
-    let zero = Quantity::from_millis(0);
+    let requests = Counting { status: false, overhead: true, pod_level: is_pod_level }.requests(pod);
+    let allocatable = list(node, "status.allocatable");
     let mut missing = Vec::new();
     for name in ["cpu", "memory"] {
-        let own = at(spec, "resources.requests", name).or(containers.get(name).copied()).unwrap_or(zero);
-        let requested = at(spec, "overhead", name).map_or(own, |overhead| own.plus(overhead));
-        let allocatable = at(node, "status.allocatable", name).unwrap_or(zero);
+        let of = |list: &ResourceList| list.get(name).copied().unwrap_or(Quantity::from_millis(0));
+        let (requested, allocatable) = (of(&requests), of(&allocatable));
         if requested > allocatable {
             let shown = |amount: Quantity| if name == "cpu" { amount.millis() } else { amount.value() };
             missing.push(format!("{name}, requested: {}, allocatable: {}", shown(requested), shown(allocatable)));

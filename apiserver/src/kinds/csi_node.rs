@@ -8,10 +8,10 @@ use super::path::{
     Path, child, entries, immutable, int, invalid_each, list, non_negative, one_of, opt_text, text, texts,
 };
 use super::persistent_volume::{ACCESS_MODES, has_source, validate_csi};
-use super::pod::quantity;
 use super::subresources::keep_metadata;
 use super::{Context, MetadataCheck, MetadataChecks, Rules, internal};
 use api::field::Errors;
+use api::resource_list::quantity;
 use api::{Value, document, names};
 use serde_json::json;
 

@@ -5,9 +5,10 @@ mod sources;
 pub use sources::{has_source, validate_csi};
 
 use super::path::{Path, child, descend, has, invalid_each, list, one_of, opt_text, shown, text, texts};
-use super::pod::{deprecated_label, quantity, round_up_at, validate_node_selector};
+use super::pod::{deprecated_label, round_up_at, validate_node_selector};
 use super::{Context, MetadataCheck, MetadataChecks, Rules, diff, equality};
 use api::field::Errors;
+use api::resource_list::quantity;
 use api::{Value, document, names, time};
 use serde_json::json;
 

@@ -1,9 +1,10 @@
 //! PersistentVolumeClaim.
 
 use super::path::{Path, child, descend, entries, has, invalid_each, shown, text};
-use super::pod::{default_claim, is_native, quantity, validate_claim_spec, validate_quantity};
+use super::pod::{default_claim, validate_claim_spec, validate_quantity};
 use super::{Context, MetadataChecks, Rules, check_object_first, diff, equality};
 use api::field::{Errors, quote};
+use api::resource_list::{is_native, quantity};
 use api::{Value, document, names};
 use serde_json::json;
 

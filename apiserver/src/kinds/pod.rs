@@ -28,8 +28,7 @@ pub use claim::validate_claim_spec;
 pub use defaults::{default, default_claim, default_template, drop_disabled, round_up_at};
 pub use qos::qos_class;
 pub use resources::{
-    STANDARD_RESOURCES, aggregate, container_resource_name, is_extended, is_huge_page, is_native,
-    is_overcommit_allowed, quantity, resource_name, validate_quantity,
+    STANDARD_RESOURCES, container_resource_name, is_overcommit_allowed, resource_name, validate_quantity,
 };
 pub use subresources::{
     bind, check_binding, prepare_ephemeral_containers, prepare_resize, validate_ephemeral_containers, validate_resize,

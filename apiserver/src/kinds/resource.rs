@@ -9,10 +9,10 @@ mod status;
 use super::equality::same;
 use super::labels::{validate_annotations, validate_labels};
 use super::path::{Path, child, list, opt_text};
-use super::pod::is_extended;
 use super::subresources::keep_metadata;
 use super::{Context, MetadataCheck, MetadataChecks, Rules, internal};
 use api::field::Errors;
+use api::resource_list::is_extended;
 use api::{Value, document};
 use serde_json::json;
 

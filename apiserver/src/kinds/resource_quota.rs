@@ -3,12 +3,12 @@
 use super::internal;
 use super::path::{Path, child, descend, entries, invalid_each, list, shown, text, texts};
 use super::pod::{
-    STANDARD_RESOURCES, container_resource_name, is_huge_page, is_overcommit_allowed, quantity, resource_name,
-    round_up_at, validate_quantity,
+    STANDARD_RESOURCES, container_resource_name, is_overcommit_allowed, resource_name, round_up_at, validate_quantity,
 };
 use super::{Context, MetadataCheck, MetadataChecks, Rules, check_object_first};
 use api::field::Errors;
 use api::quantity::{Format, Quantity};
+use api::resource_list::{is_huge_page, quantity};
 use api::{Map, Value, document, names};
 use std::collections::BTreeSet;
 

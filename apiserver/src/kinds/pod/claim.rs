@@ -2,8 +2,9 @@
 
 use super::super::labels::{validate_annotations, validate_labels, validate_selector};
 use super::super::path::{Path, child, descend, has, invalid_each, one_of, opt_text, required_text, text, texts};
-use super::resources::{quantity, validate_quantity};
+use super::resources::validate_quantity;
 use api::field::Errors;
+use api::resource_list::quantity;
 use api::{Value, names};
 
 /// What metadata of a template may not have.

@@ -1,10 +1,11 @@
 //! Defaults of pods and of templates of pods.
 
 use super::super::path::{child, has, list, text};
-use super::resources::{aggregate, is_huge_page, is_overcommit_allowed, is_pod_level, quantity};
+use super::resources::is_overcommit_allowed;
 use super::volumes::is_untyped;
 use api::document::{as_map, child as child_map};
 use api::quantity::Quantity;
+use api::resource_list::{is_huge_page, is_pod_level, of_containers, quantity};
 use api::{Map, Value};
 use serde_json::json;
 
@@ -330,15 +331,15 @@ fn default_pod_level(spec: &mut Value) {
     if limits.is_empty() && requests.is_empty() {
         return;
     }
-    for (name, value) in aggregate(spec, "limits").into_iter().filter(|(name, _)| is_huge_page(name)) {
-        if !requests.contains_key(name) && !limits.contains_key(name) {
-            limits.insert(name.to_owned(), value.to_string().into());
+    for (name, value) in of_containers(spec, "limits").into_iter().filter(|(name, _)| is_huge_page(name)) {
+        if !requests.contains_key(&name) && !limits.contains_key(&name) {
+            limits.insert(name, value.to_string().into());
         }
     }
     if !limits.is_empty() {
-        for (name, value) in aggregate(spec, "requests") {
-            if is_pod_level(name) && is_overcommit_allowed(name) && !requests.contains_key(name) {
-                requests.insert(name.to_owned(), value.to_string().into());
+        for (name, value) in of_containers(spec, "requests") {
+            if is_pod_level(&name) && is_overcommit_allowed(&name) && !requests.contains_key(&name) {
+                requests.insert(name, value.to_string().into());
             }
         }
         for (name, value) in limits.iter().filter(|(name, _)| is_pod_level(name)) {

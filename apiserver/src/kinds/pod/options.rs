@@ -3,11 +3,12 @@
 
 use super::super::labels::validate_selector;
 use super::super::path::{Path, child, descend, flag, list, text};
-use super::resources::{is_huge_page, is_whole_pages};
+use super::resources::is_whole_pages;
 use super::volumes::not_reserved;
 use super::{affinity, containers, security};
 use api::Value;
 use api::field::Errors;
+use api::resource_list::is_huge_page;
 
 /// Each is true when the old specification already breaks the rule.
 #[derive(Clone, Copy, Default)]

@@ -1,9 +1,9 @@
 //! A pod's quality of service class, from what it requests and what it is limited to.
 
 use super::super::path::{child, entries, list};
-use super::resources::quantity;
 use api::Value;
 use api::quantity::Quantity;
+use api::resource_list::quantity;
 use std::collections::BTreeMap;
 
 /// `Guaranteed`, `Burstable` or `BestEffort`, as the kubelet evicts by.

@@ -6,8 +6,9 @@ use super::Scope;
 use api::field::{BadValue, ErrorType, Errors, FieldError};
 use api::names;
 use api::quantity::Quantity;
+use api::resource_list::{is_extended, is_huge_page, is_native, is_pod_level, of_containers, quantity};
 use api::{Map, Value};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 /// Resources that need no domain in their name.
 pub const STANDARD_RESOURCES: [&str; 20] = [
@@ -47,36 +48,9 @@ const POD_LEVEL: [&str; 3] = ["cpu", "hugepages-", "memory"];
 const NOT_A_QUANTITY: &str =
     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 
-/// A quantity as documents hold it: text, or a bare number.
-pub fn quantity(value: &Value) -> Option<Quantity> {
-    match value {
-        Value::String(text) => Quantity::parse(text).ok(),
-        Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
-        _ => None,
-    }
-}
-
-pub fn is_huge_page(name: &str) -> bool {
-    name.starts_with("hugepages-")
-}
-
-/// A resource of Kubernetes' own, not one that a vendor added.
-pub fn is_native(name: &str) -> bool {
-    !name.contains('/') || name.contains("kubernetes.io/")
-}
-
 /// Whether a limit may be above the request.
 pub fn is_overcommit_allowed(name: &str) -> bool {
     is_native(name) && !is_huge_page(name)
-}
-
-pub fn is_extended(name: &str) -> bool {
-    !is_native(name) && !name.starts_with("requests.") && names::qualified_name(&format!("requests.{name}")).is_empty()
-}
-
-/// Whether a pod as a whole may ask for it (KEP-2837).
-pub fn is_pod_level(name: &str) -> bool {
-    name == "cpu" || name == "memory" || is_huge_page(name)
 }
 
 /// The checks of `resources` of a container.
@@ -115,17 +89,17 @@ pub fn validate_pod(spec: &Value, scope: &Scope, path: &Path, errors: &mut Error
 
 fn validate_consistency(spec: &Value, resources: &Value, path: &Path, errors: &mut Errors) {
     let requests = path.at("requests");
-    for (name, wanted) in aggregate(spec, "requests") {
-        if let Some(have) = listed(resources, "requests", name).filter(|have| wanted > *have) {
+    for (name, wanted) in of_containers(spec, "requests") {
+        if let Some(have) = listed(resources, "requests", &name).filter(|have| wanted > *have) {
             let detail = format!("must be greater than or equal to aggregate container requests of {wanted}");
-            errors.invalid(requests.key(name), have.to_string(), detail);
+            errors.invalid(requests.key(&name), have.to_string(), detail);
         }
     }
     let limits = path.at("limits");
-    for (name, wanted) in aggregate(spec, "limits").into_iter().filter(|(name, _)| is_huge_page(name)) {
-        if let Some(have) = listed(resources, "limits", name).filter(|have| wanted > *have) {
+    for (name, wanted) in of_containers(spec, "limits").into_iter().filter(|(name, _)| is_huge_page(name)) {
+        if let Some(have) = listed(resources, "limits", &name).filter(|have| wanted > *have) {
             let detail = format!("must be greater than or equal to aggregate container limits of {wanted}");
-            errors.invalid(limits.key(name), have.to_string(), detail);
+            errors.invalid(limits.key(&name), have.to_string(), detail);
         }
     }
     let containers = path.at("containers");
@@ -142,48 +116,6 @@ fn validate_consistency(spec: &Value, resources: &Value, path: &Path, errors: &m
 
 fn listed(resources: &Value, list: &str, name: &str) -> Option<Quantity> {
     quantity(map(resources, list)?.get(name)?)
-}
-
-/// What all containers of a pod need of each resource in `list` (`requests` or `limits`): the sum of the containers
-/// and sidecars, or the greatest of the init containers that run before them.
-pub fn aggregate<'a>(spec: &'a Value, list_name: &str) -> BTreeMap<&'a str, Quantity> {
-    let mut total = BTreeMap::new();
-    for container in list(spec, "containers") {
-        add(&mut total, container, list_name);
-    }
-    let mut sidecars = BTreeMap::new();
-    let mut init: BTreeMap<&str, Quantity> = BTreeMap::new();
-    for container in list(spec, "initContainers") {
-        let mut at_once = sidecars.clone();
-        add(&mut at_once, container, list_name);
-        if text(container, "restartPolicy") == "Always" {
-            add(&mut total, container, list_name);
-            sidecars = at_once.clone();
-        }
-        greatest(&mut init, at_once);
-    }
-    greatest(&mut total, init);
-    total
-}
-
-fn add<'a>(total: &mut BTreeMap<&'a str, Quantity>, container: &'a Value, list_name: &str) {
-    for (name, value) in child(container, "resources").into_iter().flat_map(|r| entries(r, list_name)) {
-        if let Some(value) = quantity(value) {
-            let sum = match total.get(name) {
-                Some(have) => have.plus(value),
-                None => value,
-            };
-            total.insert(name, sum);
-        }
-    }
-}
-
-fn greatest<'a>(total: &mut BTreeMap<&'a str, Quantity>, other: BTreeMap<&'a str, Quantity>) {
-    for (name, value) in other {
-        if total.get(name).is_none_or(|have| value > *have) {
-            total.insert(name, value);
-        }
-    }
 }
 
 fn validate(

@@ -7,9 +7,9 @@ use super::super::path::{
 use super::claim::validate_claim_template;
 use super::env::{VOLUME_FIELDS, validate_field_ref, validate_resource_field_ref};
 use super::projected;
-use super::resources::quantity;
 use super::{Scope, Volume};
 use api::field::Errors;
+use api::resource_list::quantity;
 use api::{Value, names};
 use std::collections::HashSet;
 

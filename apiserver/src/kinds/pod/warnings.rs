@@ -4,7 +4,7 @@ use super::super::ip::ip_warning;
 use super::super::path::{Path, child, descend, entries, has, int, list, text, texts};
 use super::annotations::{APP_ARMOR, app_armor_field};
 use super::containers::visit;
-use super::resources::quantity;
+use api::resource_list::quantity;
 use api::{Value, names};
 use std::collections::{BTreeMap, HashMap, HashSet};
 

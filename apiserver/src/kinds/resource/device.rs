@@ -9,9 +9,10 @@ use crate::kinds::path::{
     Path, child, entries, flag, has, invalid_each, list, opt_flag, opt_text, required_one_of, required_text, shown,
     text, texts,
 };
-use crate::kinds::pod::{quantity, validate_node_selector};
+use crate::kinds::pod::validate_node_selector;
 use api::field::Errors;
 use api::quantity::Quantity;
+use api::resource_list::quantity;
 use api::{Value, names};
 
 const MAX_ATTRIBUTES: usize = 32;
