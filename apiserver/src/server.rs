@@ -1,5 +1,6 @@
 //! The server's state, shared by every request.
 
+use crate::admission::resource_quota::Turns;
 use crate::authn::{Authenticators, User};
 use crate::authz::Authorizer;
 use crate::encryption::Encryption;
@@ -61,6 +62,8 @@ pub struct ApiServer {
     pub authenticators: Authenticators,
     pub authorizer: Arc<Authorizer>,
     pub services: Mutex<Allocator>,
+    /// Who may charge the quotas of a namespace.
+    pub quota_turns: Turns,
     pub metrics: Metrics,
     pub health: Health,
     /// How the store keeps values, if not as they are.

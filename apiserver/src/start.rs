@@ -46,6 +46,7 @@ impl ApiServer {
             authenticators: authenticators(&store, &pki, &options)?,
             authorizer: authorizer.clone(),
             services,
+            quota_turns: Default::default(),
             metrics: Metrics::new(encryption.as_deref()),
             health: Health::new(store.clone()),
             encryption,

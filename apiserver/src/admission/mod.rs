@@ -1,15 +1,18 @@
 //! PLUGINS: built-in admission, in upstream's order. Each plugin may change the object (`mutate`) and refuse the
-//! request (`validate`); both run inside the registry's loop, so that they see what is committed.
+//! request (`validate`); both run inside the registry's loop, so that they see what is committed. One more may write
+//! something itself just before the object is (`charge`).
 
 mod certificates;
 mod claim_resize;
 mod default_tolerations;
 mod device_admin;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod pod_resize;
 pub mod pod_topology_labels;
 mod priority;
 mod rbac;
+pub mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod taint_nodes;
@@ -17,6 +20,7 @@ mod taint_nodes;
 use crate::registry::Call;
 use api::Value;
 use api::status::ApiError;
+use futures::future::BoxFuture;
 
 /// What a request does to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,22 +35,32 @@ type Mutate = fn(&Call<'_>, Operation, &mut Value) -> Result<(), ApiError>;
 /// May refuse the request, from the new object and the old one.
 type Validate = fn(&Call<'_>, Operation, Option<&Value>, Option<&Value>) -> Result<(), ApiError>;
 
+/// May write what the write of an object takes, once nothing else can refuse it; from the new object and the old one.
+type Charge = for<'a> fn(&'a Call<'_>, &'a Value, Option<&'a Value>) -> BoxFuture<'a, Result<(), ApiError>>;
+
 /// An admission plugin, as plain functions; the defaults let everything pass unchanged.
 struct Plugin {
     name: &'static str,
     mutate: Mutate,
     validate: Validate,
+    charge: Option<Charge>,
 }
 
-const PASS: Plugin = Plugin { name: "", mutate: |_, _, _| Ok(()), validate: |_, _, _, _| Ok(()) };
+const PASS: Plugin = Plugin { name: "", mutate: |_, _, _| Ok(()), validate: |_, _, _, _| Ok(()), charge: None };
 
 static PLUGINS: &[Plugin] = &[
-    Plugin { name: "NamespaceLifecycle", mutate: namespace_lifecycle::mutate, validate: namespace_lifecycle::validate },
+    Plugin {
+        name: "NamespaceLifecycle",
+        mutate: namespace_lifecycle::mutate,
+        validate: namespace_lifecycle::validate,
+        ..PASS
+    },
+    Plugin { name: "LimitRanger", mutate: limit_ranger::mutate, validate: limit_ranger::validate, ..PASS },
     Plugin { name: "ServiceAccount", mutate: service_account::mutate, ..PASS },
     Plugin { name: "TaintNodesByCondition", mutate: taint_nodes::mutate, ..PASS },
-    Plugin { name: "Priority", mutate: priority::mutate, validate: priority::validate },
+    Plugin { name: "Priority", mutate: priority::mutate, validate: priority::validate, ..PASS },
     Plugin { name: "DefaultTolerationSeconds", mutate: default_tolerations::mutate, ..PASS },
-    Plugin { name: "RuntimeClass", mutate: runtime_class::mutate, validate: runtime_class::validate },
+    Plugin { name: "RuntimeClass", mutate: runtime_class::mutate, validate: runtime_class::validate, ..PASS },
     Plugin { name: "PersistentVolumeClaimResize", validate: claim_resize::validate, ..PASS },
     Plugin { name: "CertificateApproval", validate: certificates::approval, ..PASS },
     Plugin { name: "CertificateSigning", validate: certificates::signing, ..PASS },
@@ -55,6 +69,7 @@ static PLUGINS: &[Plugin] = &[
     Plugin { name: "PodResizeValidator", validate: pod_resize::validate, ..PASS },
     Plugin { name: "DeviceAdminAccess", validate: device_admin::validate, ..PASS },
     Plugin { name: "RBACEscalation", validate: rbac::validate, ..PASS },
+    Plugin { name: "ResourceQuota", validate: resource_quota::validate, charge: Some(resource_quota::charge), ..PASS },
 ];
 
 /// Lets each plugin change the object that is about to be written.
@@ -78,6 +93,16 @@ pub fn validate(call: &Call<'_>, object: Option<&Value>, old: Option<&Value>) ->
     };
     for plugin in PLUGINS {
         (plugin.validate)(call, operation, object, old).inspect_err(|failure| refused(plugin, call, failure))?;
+    }
+    Ok(())
+}
+
+/// Lets each plugin write what this write takes. Nothing but the object's own commit comes after it.
+pub async fn charge(call: &Call<'_>, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
+    for plugin in PLUGINS {
+        if let Some(charge) = plugin.charge {
+            charge(call, object, old).await.inspect_err(|failure| refused(plugin, call, failure))?;
+        }
     }
     Ok(())
 }

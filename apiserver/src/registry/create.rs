@@ -68,6 +68,7 @@ impl ApiServer {
             return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         document::metadata_mut(&mut object).remove("resourceVersion");
+        admission::charge(call, &object, None).await?;
         reservation.claim(&object).await?;
         let outcome = self.commit(call, &key, Expect::Absent, Some(&object)).await;
         reservation.settle(matches!(outcome, Ok(Ok(_)))).await;

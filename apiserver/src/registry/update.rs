@@ -112,6 +112,9 @@ impl ApiServer {
             return Ok(Ok(Object::Built(object)));
         }
         let written = if remove { None } else { Some(&object) };
+        if !remove {
+            admission::charge(call, &object, Some(&old)).await?;
+        }
         reservation.claim(&object).await?;
         let outcome = self.commit(call, key, Expect::Revision(entry.revision), written).await;
         reservation.settle(matches!(outcome, Ok(Ok(_)))).await;
