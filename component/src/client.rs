@@ -110,6 +110,8 @@ pub struct Page<T> {
     pub resource_version: String,
     /// Empty on the last page.
     pub continue_token: String,
+    /// How many items the pages after this one have, where the server says so.
+    pub remaining: u64,
     /// Items that could not be read as `T`; each is in the log.
     pub unreadable: usize,
 }
@@ -413,6 +415,7 @@ fn read_page<T: DeserializeOwned>(resource: Resource, bytes: &[u8]) -> Result<Pa
         resource_version: String,
         #[serde(rename = "continue")]
         continue_token: String,
+        remaining_item_count: u64,
     }
     #[derive(Deserialize)]
     struct Raw<'a> {
@@ -434,8 +437,8 @@ fn read_page<T: DeserializeOwned>(resource: Resource, bytes: &[u8]) -> Result<Pa
             }
         }
     }
-    let ListMeta { resource_version, continue_token } = raw.metadata;
-    Ok(Page { items, resource_version, continue_token, unreadable })
+    let ListMeta { resource_version, continue_token, remaining_item_count: remaining } = raw.metadata;
+    Ok(Page { items, resource_version, continue_token, remaining, unreadable })
 }
 
 fn encode(media_type: &'static str, body: &impl Serialize) -> Result<Option<(&'static str, Vec<u8>)>> {

@@ -34,6 +34,7 @@ pub const PERSISTENT_VOLUME_CLAIMS: Resource = namespaced("", "v1", "PersistentV
 pub const PERSISTENT_VOLUMES: Resource = cluster("", "v1", "PersistentVolume", "persistentvolumes");
 pub const PODS: Resource = namespaced("", "v1", "Pod", "pods");
 pub const REPLICATION_CONTROLLERS: Resource = namespaced("", "v1", "ReplicationController", "replicationcontrollers");
+pub const RESOURCE_QUOTAS: Resource = namespaced("", "v1", "ResourceQuota", "resourcequotas");
 pub const SECRETS: Resource = namespaced("", "v1", "Secret", "secrets");
 pub const SERVICE_ACCOUNTS: Resource = namespaced("", "v1", "ServiceAccount", "serviceaccounts");
 pub const SERVICES: Resource = namespaced("", "v1", "Service", "services");
@@ -137,6 +138,7 @@ mod tests {
             PERSISTENT_VOLUMES,
             PODS,
             REPLICATION_CONTROLLERS,
+            RESOURCE_QUOTAS,
             SECRETS,
             SERVICE_ACCOUNTS,
             SERVICES,

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use api::quota::{Evaluator, Requirement};
+use api::resource_list::{self, ResourceList};
 use component::client::{self, Client, ListOptions};
 use component::events::{Event, Recorder};
 use component::{Meta, PartialObject, Resource};
 use futures::StreamExt;
 use futures::stream;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use crate::plan::{Action, Answer, Answers, Query, Report, Step};
 
@@ -16,6 +20,8 @@ use crate::plan::{Action, Answer, Answers, Query, Report, Step};
 const CONCURRENCY: usize = 32;
 /// Objects a live list reads.
 const LISTED: u32 = 500;
+/// Objects of a page that are counted whole.
+const COUNTED: u32 = 100;
 
 /// What was written, so that the next reconcile can wait for it.
 #[derive(Default)]
@@ -50,26 +56,61 @@ impl Executor {
         let answers = stream::iter(queries).map(|query| async move {
             let found = match &query {
                 Query::Get(resource, namespace, name) => {
-                    match self.client.get_metadata(*resource, namespace, name).await {
-                        Ok(object) => Ok(vec![object.metadata]),
-                        Err(error) if client::is_not_found(&error) => Ok(Vec::new()),
-                        Err(error) => Err(error),
-                    }
+                    let found = there(self.client.get_metadata(*resource, namespace, name).await);
+                    found.map(|object| Answer::Found(object.into_iter().map(|object| object.metadata).collect()))
+                }
+                Query::Read(resource, namespace, name) => {
+                    there(self.client.get(*resource, namespace, name).await).map(Answer::Object)
+                }
+                Query::Usage(resource, namespace, requirements) => {
+                    self.usage(*resource, namespace, requirements).await.map(Answer::Usage)
                 }
                 Query::List(resource, namespace) => {
                     let options = ListOptions { limit: LISTED, metadata_only: true, ..ListOptions::default() };
-                    let page = self.client.list::<PartialObject>(*resource, namespace, &options).await;
-                    match page {
-                        // A resource that is not served holds nothing.
-                        Err(error) if client::is_not_found(&error) => Ok(Vec::new()),
-                        page => page.map(|page| page.items.into_iter().map(|o| o.metadata).collect()),
-                    }
+                    // A resource that is not served holds nothing.
+                    let page = there(self.client.list::<PartialObject>(*resource, namespace, &options).await);
+                    let items = page.map(|page| page.map(|page| page.items).unwrap_or_default());
+                    items.map(|items| Answer::Found(items.into_iter().map(|o| o.metadata).collect()))
                 }
             };
-            let answer = found.map_or_else(|error| Answer::Failed(message(&error)), Answer::Found);
+            let answer = found.unwrap_or_else(|error| Answer::Failed(message(&error)));
             (query, answer)
         });
         answers.buffer_unordered(CONCURRENCY).collect().await
+    }
+
+    /// Adds up what the objects of a namespace count for, page by page.
+    async fn usage(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        requirements: &[Requirement],
+    ) -> client::Result<ResourceList> {
+        let mut total = ResourceList::new();
+        let Some(evaluator) = Evaluator::of(resource.group, resource.plural) else { return Ok(total) };
+        if evaluator.is_count() {
+            // Such objects meet no requirement. The first one and how many there are besides is all.
+            let options = ListOptions { limit: 1, metadata_only: true, ..ListOptions::default() };
+            if requirements.is_empty()
+                && let Some(page) = there(self.client.list::<IgnoredAny>(resource, namespace, &options).await)?
+            {
+                let remaining = i64::try_from(page.remaining).unwrap_or(i64::MAX);
+                total = evaluator.usage_of(remaining.saturating_add(i64::from(!page.items.is_empty())));
+            }
+            return Ok(total);
+        }
+        let mut options = ListOptions { limit: COUNTED, ..ListOptions::default() };
+        loop {
+            let page = self.client.list::<Value>(resource, namespace, &options).await?;
+            let now = Timestamp::now();
+            for object in page.items.iter().filter(|object| evaluator.meets(requirements, object)) {
+                resource_list::add(&mut total, &evaluator.usage(object, now));
+            }
+            options.continue_token = page.continue_token;
+            if options.continue_token.is_empty() {
+                return Ok(total);
+            }
+        }
     }
 
     /// Runs the steps until one fails; gives that failure's message.
@@ -176,6 +217,14 @@ struct Written {
 impl Written {
     fn effect(self, resource: Resource) -> (Effect, String) {
         (Effect::Wrote(resource, self.metadata.resource_version), self.metadata.name)
+    }
+}
+
+/// What was found, or nothing where it is not there.
+fn there<T>(outcome: client::Result<T>) -> client::Result<Option<T>> {
+    match outcome {
+        Err(error) if client::is_not_found(&error) => Ok(None),
+        other => other.map(Some),
     }
 }
 

@@ -161,6 +161,7 @@ shared! {
         })], |b| b;
     namespaces: Namespace = NAMESPACES, [], |b| b;
     leases: Lease = LEASES, [], |b| b;
+    resource_quotas: ResourceQuota = RESOURCE_QUOTAS, [], |b| b;
     service_cidrs: ServiceCidr = SERVICE_CIDRS, [], |b| b;
     ip_addresses: PartialObject = IP_ADDRESSES, [], |b| b.metadata_only();
     service_accounts: PartialObject = SERVICE_ACCOUNTS, [], |b| b.metadata_only();

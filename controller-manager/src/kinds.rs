@@ -2,8 +2,10 @@
 
 use component::meta::{Meta, Projection, StringMap, format_time, or_default, timestamp};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 pub use crate::jobs::*;
 pub use crate::workloads::*;
@@ -29,7 +31,8 @@ projections!(
     RootCertificate,
     ServiceCidr,
     Scaled,
-    PodDisruptionBudget
+    PodDisruptionBudget,
+    ResourceQuota
 );
 
 /// A condition of any kind's status, with the times some kinds have.
@@ -95,6 +98,7 @@ pub struct PodSpec {
     pub hostname: String,
     pub subdomain: String,
     pub tolerations: Vec<Toleration>,
+    pub active_deadline_seconds: Option<i64>,
     pub containers: Vec<Container>,
     pub init_containers: Vec<Container>,
 }
@@ -163,6 +167,7 @@ pub struct PodIp {
 pub struct ContainerStatus {
     pub name: String,
     pub restart_count: i64,
+    pub resources: Fingerprint,
     state: ContainerState,
 }
 
@@ -178,6 +183,18 @@ struct Terminated {
     exit_code: i64,
     #[serde(deserialize_with = "timestamp")]
     finished_at: Option<Timestamp>,
+}
+
+/// Tells whether a value is another one than before, without keeping it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Fingerprint(u64);
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fingerprint, D::Error> {
+        let mut hasher = DefaultHasher::new();
+        <&RawValue>::deserialize(deserializer)?.get().hash(&mut hasher);
+        Ok(Fingerprint(hasher.finish()))
+    }
 }
 
 impl ContainerStatus {
@@ -363,6 +380,21 @@ impl Default for Lease {
 pub struct LeaseSpec {
     #[serde(deserialize_with = "timestamp")]
     pub renew_time: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ResourceQuota {
+    pub metadata: Meta,
+    pub spec: Value,
+    pub status: ResourceQuotaStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ResourceQuotaStatus {
+    pub hard: Value,
+    pub used: Value,
 }
 
 /// The ConfigMap `kube-root-ca.crt`.

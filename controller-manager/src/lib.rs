@@ -58,6 +58,8 @@ pub struct Options {
     pub unhealthy_zone_threshold: f64,
     /// `--terminated-pod-gc-threshold`: as many terminated pods are kept; 0 keeps all.
     pub terminated_pod_gc_threshold: usize,
+    /// `--resource-quota-sync-period`: how long until what a quota has is counted again, whatever happened.
+    pub resource_quota_sync_period: Duration,
     /// `--controllers`: `*` for all, `name` for one, `-name` for all but one.
     pub controllers: Vec<String>,
     /// Where the queues' metrics and the health checks go.
@@ -81,6 +83,7 @@ impl Default for Options {
             large_cluster_size_threshold: 50,
             unhealthy_zone_threshold: 0.55,
             terminated_pod_gc_threshold: 12500,
+            resource_quota_sync_period: Duration::from_secs(5 * 60),
             controllers: vec!["*".to_owned()],
             metrics: Metrics::default(),
             health: Health::default(),

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use api::quota::Requirement;
+use api::resource_list::ResourceList;
 use component::client::{DeleteOptions, PatchType};
 use component::events::Event;
 use component::{Meta, Resource};
@@ -123,6 +125,10 @@ pub enum Query {
     Get(Resource, String, String),
     /// The metadata of what a namespace holds of a resource, the first 500 of it.
     List(Resource, String),
+    /// One object, whole.
+    Read(Resource, String, String),
+    /// What the objects of a resource in a namespace that meet all requirements count for in a quota.
+    Usage(Resource, String, Vec<Requirement>),
 }
 
 /// What the server said.
@@ -130,6 +136,9 @@ pub enum Query {
 pub enum Answer {
     /// The objects found; none for an object that does not exist.
     Found(Vec<Meta>),
+    /// The object that was read, if it is there.
+    Object(Option<Box<Value>>),
+    Usage(ResourceList),
     /// The request failed, with this message.
     Failed(String),
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::quota::Evaluator;
+use api::resource_list::ResourceList;
 use component::client::PatchType;
 use component::events::Event;
 use component::resource::*;
@@ -95,6 +97,7 @@ impl World {
             NAMESPACES => into(&stores.namespaces, document),
             LEASES => into(&stores.leases, document),
             SERVICE_ACCOUNTS => into(&stores.service_accounts, document),
+            RESOURCE_QUOTAS => into(&stores.resource_quotas, document),
             SERVICE_CIDRS => into(&stores.service_cidrs, document),
             IP_ADDRESSES => into(&stores.ip_addresses, document),
             CONFIG_MAPS => into(&stores.root_certificates, document),
@@ -136,7 +139,7 @@ impl World {
         }
         from!(PODS: pods, NODES: nodes, REPLICA_SETS: replica_sets, DEPLOYMENTS: deployments, SERVICES: services,
             ENDPOINTS: endpoints, ENDPOINT_SLICES: endpoint_slices, NAMESPACES: namespaces, JOBS: jobs,
-            SERVICE_CIDRS: service_cidrs, IP_ADDRESSES: ip_addresses);
+            SERVICE_CIDRS: service_cidrs, IP_ADDRESSES: ip_addresses, RESOURCE_QUOTAS: resource_quotas);
     }
 
     pub fn delete(&mut self, resource: Resource, namespace: &str, name: &str, propagation: Option<&str>) {
@@ -181,10 +184,21 @@ impl World {
 
     fn answer(&self, query: &Query) -> Answer {
         let matches = |id: &Id| match query {
-            Query::Get(r, ns, name) => id == &(*r, ns.clone(), name.clone()),
-            Query::List(r, ns) => id.0 == *r && id.1 == *ns,
+            Query::Get(r, ns, name) | Query::Read(r, ns, name) => id == &(*r, ns.clone(), name.clone()),
+            Query::List(r, ns) | Query::Usage(r, ns, _) => id.0 == *r && id.1 == *ns,
         };
-        let found = self.documents.iter().filter(|(id, _)| matches(id));
+        let mut found = self.documents.iter().filter(|(id, _)| matches(id));
+        if let Query::Read(..) = query {
+            return Answer::Object(found.next().map(|(_, document)| Box::new(document.clone())));
+        }
+        if let Query::Usage(resource, _, requirements) = query {
+            let evaluator = Evaluator::of(resource.group, resource.plural).unwrap();
+            let mut total = ResourceList::new();
+            for (_, document) in found.filter(|(_, document)| evaluator.meets(requirements, document)) {
+                api::resource_list::add(&mut total, &evaluator.usage(document, self.now));
+            }
+            return Answer::Usage(total);
+        }
         Answer::Found(found.map(|(_, d)| serde_json::from_value(d["metadata"].clone()).unwrap()).collect())
     }
 

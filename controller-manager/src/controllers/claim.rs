@@ -121,11 +121,11 @@ impl Claimant<'_> {
     fn may_adopt(&self, view: &View<'_>) -> Result<bool, Box<Plan>> {
         let query = Query::Get(self.resource, self.meta.namespace.clone(), self.meta.name.clone());
         match view.answers.get(&query) {
-            None => Err(Box::new(Plan::ask(vec![query]))),
             Some(Answer::Found(found)) => {
                 Ok(found.first().is_some_and(|live| live.uid == self.meta.uid && !live.is_terminating()))
             }
             Some(Answer::Failed(message)) => Err(Box::new(Plan { retry: Some(message.clone()), ..Plan::none() })),
+            _ => Err(Box::new(Plan::ask(vec![query]))),
         }
     }
 

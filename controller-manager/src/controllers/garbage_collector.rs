@@ -189,7 +189,7 @@ fn classify<'a>(view: &View<'_>, meta: &'a Meta) -> Result<Owners<'a>, Box<Plan>
             (None, Some(Answer::Failed(message))) => {
                 return Err(Box::new(Plan { retry: Some(message.clone()), ..Plan::none() }));
             }
-            (None, None) => {
+            (None, _) => {
                 ask.push(query);
                 continue;
             }

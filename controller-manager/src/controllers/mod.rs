@@ -20,6 +20,7 @@ mod node_ipam;
 mod node_lifecycle;
 mod pod_gc;
 mod replica_set;
+mod resource_quota;
 mod root_ca;
 mod service_account;
 mod service_cidr;
@@ -53,6 +54,7 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller { serial: true, ..Controller::new("node-ipam-controller", node_ipam::watch, node_ipam::reconcile) },
     Controller::new("pod-garbage-collector-controller", pod_gc::watch, pod_gc::reconcile),
     Controller::new("namespace-controller", namespace::watch, namespace::reconcile),
+    Controller::new("resourcequota-controller", resource_quota::watch, resource_quota::reconcile),
     Controller::new("serviceaccount-controller", service_account::watch, service_account::reconcile),
     Controller::new("service-cidr-controller", service_cidr::watch, service_cidr::reconcile),
     Controller::new("root-ca-certificate-publisher-controller", root_ca::watch, root_ca::reconcile),

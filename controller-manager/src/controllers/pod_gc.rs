@@ -82,13 +82,13 @@ pub fn reconcile(view: &View<'_>, item: &Item) -> Plan {
     }
     let query = Query::Get(NODES, String::new(), pod.spec.node_name.clone());
     match view.answers.get(&query) {
-        None => plan.ask.push(query),
         Some(Answer::Found(found)) if found.is_empty() => {
             let reason = ("DeletionByPodGC", "PodGC: node no longer exists");
             fail_and_delete(&pod, Some((view, reason)), &mut plan);
         }
         Some(Answer::Found(_)) => plan.remember = None,
         Some(Answer::Failed(message)) => plan.retry = Some(message.clone()),
+        _ => plan.ask.push(query),
     }
     plan
 }

@@ -52,6 +52,9 @@ pub struct ControllerFlags {
     /// Nodes a second whose pods may be evicted because they failed, of one zone
     #[arg(long, value_name = "NUMBER", default_value_t = 0.1)]
     node_eviction_rate: f64,
+    /// What ResourceQuotas are about is counted again at least this often
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    resource_quota_sync_period: Duration,
 }
 
 impl ControllerFlags {
@@ -61,6 +64,7 @@ impl ControllerFlags {
             service_cluster_ip_range,
             node_monitor_grace_period: self.node_monitor_grace_period,
             node_eviction_rate: self.node_eviction_rate,
+            resource_quota_sync_period: self.resource_quota_sync_period,
             ..controller_manager::Options::default()
         }
     }

@@ -12,6 +12,7 @@ mod lists;
 mod objects;
 mod openapi;
 mod protobuf;
+mod quotas;
 mod restart;
 mod services;
 mod storage;
