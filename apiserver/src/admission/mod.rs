@@ -11,7 +11,6 @@ mod namespace_lifecycle;
 mod pod_resize;
 pub mod pod_topology_labels;
 mod priority;
-mod rbac;
 pub mod resource_quota;
 mod runtime_class;
 mod service_account;
@@ -19,6 +18,7 @@ mod taint_nodes;
 
 use crate::registry::Call;
 use api::Value;
+use api::document;
 use api::status::ApiError;
 use futures::future::BoxFuture;
 
@@ -68,7 +68,6 @@ static PLUGINS: &[Plugin] = &[
     Plugin { name: "PodTopologyLabels", mutate: pod_topology_labels::mutate, ..PASS },
     Plugin { name: "PodResizeValidator", validate: pod_resize::validate, ..PASS },
     Plugin { name: "DeviceAdminAccess", validate: device_admin::validate, ..PASS },
-    Plugin { name: "RBACEscalation", validate: rbac::validate, ..PASS },
     Plugin { name: "ResourceQuota", validate: resource_quota::validate, charge: Some(resource_quota::charge), ..PASS },
 ];
 
@@ -105,6 +104,14 @@ pub async fn charge(call: &Call<'_>, object: &Value, old: Option<&Value>) -> Res
         }
     }
     Ok(())
+}
+
+/// The object's name, or what it will be generated from: upstream makes the name of a new object after this.
+fn name_of(object: &Value) -> &str {
+    match document::name(object) {
+        "" => document::get_str(object, "metadata.generateName"),
+        name => name,
+    }
 }
 
 fn refused(plugin: &Plugin, call: &Call<'_>, failure: &ApiError) {

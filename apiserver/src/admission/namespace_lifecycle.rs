@@ -1,7 +1,7 @@
 //! NamespaceLifecycle: nothing is created in a namespace that is missing or going away, and the system's namespaces
 //! stay.
 
-use super::Operation;
+use super::{Operation, name_of};
 use crate::registry::Call;
 use crate::resources;
 use api::Value;
@@ -24,7 +24,7 @@ pub fn mutate(call: &Call<'_>, operation: Operation, object: &mut Value) -> Resu
     let kind = call.resource.kind;
     let name = call.namespace;
     let why = format!("unable to create new content in namespace {name} because it is being terminated");
-    Err(ApiError::forbidden(kind.group, kind.resource, document::name(object), why).with_cause(
+    Err(ApiError::forbidden(kind.group, kind.resource, name_of(object), why).with_cause(
         "NamespaceTerminating",
         format!("namespace {name} is being terminated"),
         "metadata.namespace",

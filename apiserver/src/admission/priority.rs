@@ -2,7 +2,7 @@
 //!
 //! Follows `plugin/pkg/admission/priority`.
 
-use super::Operation;
+use super::{Operation, name_of};
 use crate::registry::Call;
 use crate::resources;
 use api::Value;
@@ -25,7 +25,7 @@ pub fn mutate(call: &Call<'_>, operation: Operation, object: &mut Value) -> Resu
         }
         None => (0, DEFAULT_POLICY),
     };
-    let forbidden = |why: String| Err(ApiError::forbidden("", "pods", document::name(object), why));
+    let forbidden = |why: String| Err(ApiError::forbidden("", "pods", name_of(object), why));
     match document::get_i64(object, "spec.priority") {
         Some(given) if given != value => {
             return forbidden(format!(
@@ -77,7 +77,7 @@ fn named(call: &Call<'_>, name: &str, pod: &Value) -> Result<Value, ApiError> {
         Some(entry) => classes.read(&entry.value),
         None => {
             let why = format!("no PriorityClass with name {name} was found");
-            Err(ApiError::forbidden("", "pods", document::name(pod), why))
+            Err(ApiError::forbidden("", "pods", name_of(pod), why))
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Follows `plugin/pkg/admission/runtimeclass`.
 
-use super::Operation;
+use super::{Operation, name_of};
 use crate::kinds::same;
 use crate::registry::Call;
 use crate::resources;
@@ -79,7 +79,7 @@ fn class_of(call: &Call<'_>, pod: &Value) -> Result<Option<Value>, ApiError> {
 }
 
 fn forbidden(pod: &Value, why: String) -> ApiError {
-    ApiError::forbidden("", "pods", document::name(pod), why)
+    ApiError::forbidden("", "pods", name_of(pod), why)
 }
 
 fn rejected(pod: &Value, why: &str) -> ApiError {

@@ -2,7 +2,7 @@
 //!
 //! Follows `plugin/pkg/admission/serviceaccount`.
 
-use super::Operation;
+use super::{Operation, name_of};
 use crate::registry::Call;
 use crate::resources;
 use api::Value;
@@ -63,7 +63,7 @@ pub fn mutate(call: &Call<'_>, operation: Operation, pod: &mut Value) -> Result<
             "error looking up service account {namespace}/{name}: serviceaccount {} not found",
             api::field::quote(&name)
         );
-        return Err(ApiError::forbidden("", "pods", document::name(pod), why));
+        return Err(ApiError::forbidden("", "pods", name_of(pod), why));
     };
     document::set(pod, "spec.serviceAccountName", name.as_str());
     document::set(pod, "spec.serviceAccount", name.as_str());
@@ -79,7 +79,7 @@ pub fn mutate(call: &Call<'_>, operation: Operation, pod: &mut Value) -> Result<
 }
 
 fn refuse_mirror_with_account(pod: &Value) -> Result<(), ApiError> {
-    let forbidden = |why: &str| Err(ApiError::forbidden("", "pods", document::name(pod), why));
+    let forbidden = |why: &str| Err(ApiError::forbidden("", "pods", name_of(pod), why));
     if !document::get_str(pod, "spec.serviceAccountName").is_empty() {
         return forbidden("a mirror pod may not reference service accounts");
     }

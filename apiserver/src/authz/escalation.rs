@@ -18,9 +18,27 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 const NEUTRAL: &[&str] = &["ownerReferences", "finalizers", "managedFields", "selfLink"];
 
 impl Authorizer {
+    /// Refuses a write of a role or a binding that gives away rights which the user does not have; objects of other kinds
+    /// pass. To be called before the object is validated. `namespace` and `name` are the URL's.
+    pub fn confirm_write(
+        &self,
+        user: &User,
+        kind: &Kind,
+        namespace: &str,
+        name: &str,
+        object: &Value,
+        old: Option<&Value>,
+    ) -> Result<(), ApiError> {
+        match kind.kind {
+            _ if kind.group != GROUP => Ok(()),
+            "Role" | "ClusterRole" => self.check_role_write(user, kind, namespace, name, object, old),
+            _ => self.check_binding_write(user, kind, namespace, object, old),
+        }
+    }
+
     /// Checks a create or update (`old` is given) of a Role or ClusterRole. `namespace` and `name` are the URL's; the name is
     /// empty for a create. The user must hold every right in the role, or the verb `escalate` on it.
-    pub fn check_role_write(
+    fn check_role_write(
         &self,
         user: &User,
         kind: &Kind,
@@ -47,7 +65,7 @@ impl Authorizer {
 
     /// Checks a create or update (`old` is given) of a RoleBinding or ClusterRoleBinding. The user must hold every right in the
     /// role that is bound, or the verb `bind` on it.
-    pub fn check_binding_write(
+    fn check_binding_write(
         &self,
         user: &User,
         kind: &Kind,
@@ -59,11 +77,13 @@ impl Authorizer {
             return Ok(());
         }
         let role = document::get_str(object, "roleRef.name");
-        let (resource, role_namespace) = match document::get_str(object, "roleRef.kind") {
-            "ClusterRole" => ("clusterroles", ""),
-            "Role" => ("roles", namespace),
-            // Validation refuses it.
-            _ => return Ok(()),
+        let (resource, role_namespace) = match (document::get_str(object, "roleRef.kind"), role) {
+            ("ClusterRole" | "Role", "") => return Err(ApiError::bad_request("Name parameter required.")),
+            ("ClusterRole", _) => ("clusterroles", ""),
+            ("Role", _) => ("roles", namespace),
+            (other, _) => {
+                return Err(ApiError::new(500, "", format!("unsupported role reference kind: {}", quote(other))));
+            }
         };
         if self.may(user, "bind", resource, namespace, role) {
             return Ok(());

@@ -278,16 +278,23 @@ impl Rules for Job {
         let spec = spec_mut(object);
         default_spec(spec);
         default_nested(spec);
-        let labels = descend(spec, &["template", "metadata", "labels"]).cloned();
-        if let Some(labels) = labels
-            && document::labels(object).is_none_or(Map::is_empty)
+    }
+
+    fn inherit(&self, object: &mut Value) {
+        if document::labels(object).is_none_or(Map::is_empty)
+            && let Some(labels) = descend(object, &["spec", "template", "metadata", "labels"]).cloned()
         {
             document::set(object, "metadata.labels", labels);
         }
     }
 
-    fn prepare_for_create(&self, object: &mut Value, _context: &Context) {
+    fn prepare_for_create(&self, object: &mut Value, context: &Context) {
         generate_selector(object);
+        // Upstream's defaults make one map of the two, so that a Job without labels gets the generated ones, too.
+        if !context.labelled {
+            document::metadata_mut(object).remove("labels");
+            self.inherit(object);
+        }
         drop_disabled_at(object, None, "spec.template.spec");
     }
 

@@ -26,6 +26,7 @@ mod int_or_percent;
 pub mod internal;
 mod ip;
 mod job;
+mod key_pair;
 mod labels;
 mod lease;
 mod namespace;
@@ -68,12 +69,17 @@ use jiff::Timestamp;
 pub struct Context<'a> {
     pub user: &'a User,
     pub now: Timestamp,
+    /// Whether the client gave the object labels.
+    pub labelled: bool,
 }
 
 /// A kind's own behaviour; each default is what upstream's generic strategy does.
 pub trait Rules: Send + Sync {
     /// Defaults that the schema cannot say. Runs on what clients send, after the schema's defaults.
     fn default(&self, _object: &mut Value) {}
+
+    /// What an object takes from parts of its own that have their defaults already, when the client gave nothing.
+    fn inherit(&self, _object: &mut Value) {}
 
     /// Why an object that fits the schema cannot be decoded all the same.
     fn unreadable(&self, _object: &Value) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use super::config_map::{MAX_SIZE, decoded_len, validate_immutable};
 use super::path::{Path, entries, immutable, invalid_each, map, text};
-use super::{MetadataChecks, Rules};
+use super::{MetadataChecks, Rules, key_pair};
 use api::field::Errors;
 use api::{Value, document, names};
 use base64::Engine;
@@ -72,6 +72,17 @@ impl Rules for Secret {
     fn validate_update(&self, secret: &Value, old: &Value, errors: &mut Errors) {
         immutable(errors, secret, old, &Path::root(""), "type");
         validate_immutable(secret, old, &["data"], errors);
+    }
+
+    fn warnings(&self, secret: &Value, _old: Option<&Value>) -> Vec<String> {
+        let bytes = |key: &str| {
+            let text = map(secret, "data").and_then(|data| data.get(key)?.as_str()).unwrap_or_default();
+            STANDARD.decode(text).unwrap_or_default()
+        };
+        match text(secret, "type") {
+            "kubernetes.io/tls" => key_pair::problem(&bytes("tls.crt"), &bytes("tls.key")).into_iter().collect(),
+            _ => Vec::new(),
+        }
     }
 
     fn selectable_fields(&self) -> &'static [&'static str] {

@@ -32,15 +32,17 @@ impl ApiServer {
     async fn create_once(&self, call: &Call<'_>, mut object: Value) -> Result<Object, ApiError> {
         let resource = call.resource;
         meta::match_namespace(&mut object, resource, call.namespace)?;
+        let labelled = document::labels(&object).is_some_and(|labels| !labels.is_empty());
         call.track(&mut object, None);
-        meta::fill(&mut object, resource, call.now);
         admission::mutate(call, &mut object, None).await?;
+        call.confirm_rights(&object, None)?;
+        meta::fill(&mut object, resource, call.now);
         call.dedup_owners(&mut object, " after mutating admission happens");
         if resource.has_status && !resource.rules.keeps_status_on_create() {
             document::as_map(&mut object).remove("status");
         }
         let reservation = reserve::for_write(call, None, &mut object)?;
-        let context = Context { user: call.user, now: call.now };
+        let context = Context { user: call.user, now: call.now, labelled };
         resource.rules.given_warnings(&object).into_iter().for_each(|warning| call.warn(warning));
         resource.rules.prepare_for_create(&mut object, &context);
         resource.complete(&mut object);

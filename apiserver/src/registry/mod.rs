@@ -101,6 +101,12 @@ impl<'a> Call<'a> {
         managed::reset_fields(kind.group, kind.kind, self.subresource, self.resource.has_status)
     }
 
+    /// Refuses what gives away rights that the user does not have. Upstream does so before it validates.
+    fn confirm_rights(&self, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
+        let kind = self.resource.kind;
+        self.server.authorizer.confirm_write(self.user, kind, self.namespace, self.name, object, old)
+    }
+
     /// Notes which fields the client changes, before admission and rules change others.
     fn track(&self, object: &mut Value, old: Option<&Value>) {
         if !self.applies {

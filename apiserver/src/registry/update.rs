@@ -67,9 +67,10 @@ impl ApiServer {
         let resource = call.resource;
         let mut old = resource.read(&entry.value)?;
         let mut object = change(&old)?;
-        check_versions(call, part, &object, &old)?;
+        meta::match_name(&object, call.name)?;
+        let version = document::resource_version(&object).to_owned();
         meta::match_namespace(&mut object, resource, call.namespace)?;
-        let context = Context { user: call.user, now: call.now };
+        let context = Context { user: call.user, now: call.now, labelled: true };
         restrict(call, part, &mut object, &old, &context);
         // What the server computes (a binding, a scale) is noted by whoever computes it, if at all.
         if part != Part::Internal && part != Part::Scale {
@@ -80,6 +81,8 @@ impl ApiServer {
             api::schema::align(&mut old, &object, resource.ty);
         }
         admission::mutate(call, &mut object, Some(&old)).await?;
+        call.confirm_rights(&object, Some(&old))?;
+        check_version(call, part, &version, &old)?;
         call.dedup_owners(&mut object, " after mutating admission happens");
         meta::carry_over(&mut object, &old);
         let reservation = reserve::for_write(call, Some(&old), &mut object)?;
@@ -129,11 +132,9 @@ impl ApiServer {
     }
 }
 
-/// Checks name and resource version of what the client sent.
-fn check_versions(call: &Call<'_>, part: Part, object: &Value, old: &Value) -> Result<(), ApiError> {
+/// Checks the resource version that the client sent; empty where it sent none.
+fn check_version(call: &Call<'_>, part: Part, version: &str, old: &Value) -> Result<(), ApiError> {
     let kind = call.resource.kind;
-    let version = document::resource_version(object);
-    meta::match_name(object, call.name)?;
     if matches!(version, "" | "0") {
         if part != Part::Internal && !call.resource.rules.allow_unconditional_update() && call.subresource.is_empty() {
             let mut errors = Errors::new();

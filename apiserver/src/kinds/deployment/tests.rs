@@ -26,7 +26,10 @@ fn made(rules: &dyn Rules, fields: &[(&str, Value)]) -> Value {
     }
     rules.default(&mut object);
     let user = User::default();
-    rules.prepare_for_create(&mut object, &Context { user: &user, now: time::parse("2026-01-02T03:04:05Z").unwrap() });
+    rules.prepare_for_create(
+        &mut object,
+        &Context { user: &user, now: time::parse("2026-01-02T03:04:05Z").unwrap(), labelled: true },
+    );
     object
 }
 
@@ -182,7 +185,7 @@ fn daemon_sets_are_checked() {
     DaemonSet.prepare_for_update(
         &mut new,
         &object,
-        &Context { user: &user, now: time::parse("2026-01-02T03:04:05Z").unwrap() },
+        &Context { user: &user, now: time::parse("2026-01-02T03:04:05Z").unwrap(), labelled: true },
     );
     assert_eq!(new["metadata"]["annotations"]["deprecated.daemonset.template.generation"], "2");
 }

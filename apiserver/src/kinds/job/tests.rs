@@ -21,7 +21,10 @@ fn made(rules: &dyn Rules, spec: Value, fields: &[(&str, Value)]) -> Value {
     }
     rules.default(&mut object);
     let user = User::default();
-    rules.prepare_for_create(&mut object, &Context { user: &user, now: time::parse("2026-01-02T03:04:05Z").unwrap() });
+    rules.prepare_for_create(
+        &mut object,
+        &Context { user: &user, now: time::parse("2026-01-02T03:04:05Z").unwrap(), labelled: true },
+    );
     object
 }
 

@@ -24,7 +24,7 @@ fn texts(errors: Errors) -> Vec<String> {
 
 fn context<R>(check: impl FnOnce(&Context) -> R) -> R {
     let user = User::default();
-    check(&Context { user: &user, now: time::parse("2026-01-02T03:04:05Z").unwrap() })
+    check(&Context { user: &user, now: time::parse("2026-01-02T03:04:05Z").unwrap(), labelled: true })
 }
 
 /// A pod as a client sends it with these fields in its specification, as the registry makes it.
