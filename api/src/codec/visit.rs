@@ -271,16 +271,15 @@ impl<'a, 's> Node<'a, 's> {
     }
 }
 
-/// A zero value that upstream's type cannot tell from absence. An empty list it can tell: it is gone once it is written,
-/// see [`crate::schema::settle`].
+/// A zero value that upstream's type cannot tell from absence. An empty list or map it can tell: that is gone once it is
+/// written, see [`crate::schema::settle`].
 pub(super) fn is_omitted(field: &Field, value: &Value) -> bool {
     field.presence == Presence::Omit
         && match value {
             Value::String(s) => s.is_empty(),
             Value::Number(n) => n.as_f64() == Some(0.0) && !matches!(field.ty, FieldType::IntOrString),
             Value::Bool(b) => !b,
-            Value::Array(_) => false,
-            Value::Object(map) => map.is_empty() && matches!(field.ty, FieldType::Map(_)),
+            Value::Array(_) | Value::Object(_) => false,
             Value::Null => true,
         }
 }

@@ -54,10 +54,10 @@ pub fn settle(value: &mut Value, ty: TypeRef<'_>) {
     });
 }
 
-/// The document as server-side apply sees it: without the lists that are empty and that JSON leaves out then. Below an
-/// atomic list an empty one stays, as upstream compares those as they are in memory. Copied only where there are any.
+/// The document as server-side apply sees it: without the lists and maps that are empty and that JSON leaves out then. Below
+/// an atomic list they stay, as upstream compares those as they are in memory. Copied only where there are any.
 pub fn written<'v>(value: &'v Value, ty: TypeRef<'_>) -> Cow<'v, Value> {
-    if !has_empty_list(value) {
+    if !has_empty(value, ty) {
         return Cow::Borrowed(value);
     }
     let is_atomic = |field: &Field| {
@@ -72,24 +72,16 @@ pub fn written<'v>(value: &'v Value, ty: TypeRef<'_>) -> Cow<'v, Value> {
     Cow::Owned(value)
 }
 
-/// Gives `old`, which was stored, the empty lists that `new` was sent with where it has none itself: whoever compares the
-/// two takes them for equal then, as upstream does.
+/// Gives `old`, which was stored, the empty lists and maps that `new` was sent with where it has none itself: whoever
+/// compares the two takes them for equal then, as upstream does.
 pub fn align(old: &mut Value, new: &Value, ty: TypeRef<'_>) {
-    if has_empty_list(new) {
-        align_object(old, new, ty);
-    }
-}
-
-fn align_object(old: &mut Value, new: &Value, ty: TypeRef<'_>) {
     let (Value::Object(old), Value::Object(new)) = (old, new) else { return };
-    for (key, new) in new {
+    for (key, new) in new.iter().filter(|(_, new)| new.is_object() || new.is_array()) {
         let Some(field) = ty.field(key) else { continue };
-        if matches!(field.ty, FieldType::List(_)) && is_empty(&field.ty, new) {
-            if old.get(key).is_none_or(Value::is_null) {
-                old.insert(key.clone(), Value::Array(Vec::new()));
-            }
-        } else if let Some(old) = old.get_mut(key) {
-            align_field(old, new, &field.ty, ty);
+        match old.get_mut(key).filter(|old| !old.is_null()) {
+            None if is_empty(&field.ty, new) => drop(old.insert(key.clone(), new.clone())),
+            None => {}
+            Some(old) => align_field(old, new, &field.ty, ty),
         }
     }
 }
@@ -108,7 +100,7 @@ fn align_field(old: &mut Value, new: &Value, field: &FieldType, ty: TypeRef<'_>)
         }
         (field, old, new) => {
             if let Some(inner) = ty.target(field) {
-                align_object(old, new, inner);
+                align(old, new, inner);
             }
         }
     }
@@ -122,11 +114,19 @@ fn is_empty(ty: &FieldType, value: &Value) -> bool {
     }
 }
 
-fn has_empty_list(value: &Value) -> bool {
-    match value {
-        Value::Array(items) => items.is_empty() || items.iter().any(has_empty_list),
-        Value::Object(map) => map.values().any(has_empty_list),
-        _ => false,
+/// Whether a list or a map somewhere in the object is empty.
+fn has_empty(value: &Value, ty: TypeRef<'_>) -> bool {
+    let Value::Object(map) = value else { return false };
+    map.iter().filter(|(_, value)| value.is_object() || value.is_array()).any(|(key, value)| {
+        ty.field(key).is_some_and(|field| is_empty(&field.ty, value) || has_empty_below(value, &field.ty, ty))
+    })
+}
+
+fn has_empty_below(value: &Value, field: &FieldType, ty: TypeRef<'_>) -> bool {
+    match (field, value) {
+        (FieldType::List(inner), Value::Array(items)) => items.iter().any(|item| has_empty_below(item, inner, ty)),
+        (FieldType::Map(inner), Value::Object(map)) => map.values().any(|item| has_empty_below(item, inner, ty)),
+        (_, value) => ty.target(field).is_some_and(|inner| has_empty(value, inner)),
     }
 }
 

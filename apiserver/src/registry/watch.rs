@@ -148,7 +148,8 @@ impl WatchReply {
     pub fn into_stream(self) -> impl Stream<Item = Bytes> + Send {
         stream::unfold(self, |mut watch| async move {
             let chunk = watch.next_chunk().await?;
-            Some((chunk, watch))
+            // A single object is no list: upstream's stream ends where there would be one.
+            (watch.output.shape != Shape::MetadataList).then_some((chunk, watch))
         })
     }
 
