@@ -38,7 +38,7 @@ impl Authorizer {
 
     /// Checks a create or update (`old` is given) of a Role or ClusterRole. `namespace` and `name` are the URL's; the name is
     /// empty for a create. The user must hold every right in the role, or the verb `escalate` on it.
-    fn check_role_write(
+    pub(super) fn check_role_write(
         &self,
         user: &User,
         kind: &Kind,
@@ -65,7 +65,7 @@ impl Authorizer {
 
     /// Checks a create or update (`old` is given) of a RoleBinding or ClusterRoleBinding. The user must hold every right in the
     /// role that is bound, or the verb `bind` on it.
-    fn check_binding_write(
+    pub(super) fn check_binding_write(
         &self,
         user: &User,
         kind: &Kind,

@@ -60,14 +60,15 @@ impl ApiServer {
         api::schema::settle(&mut object, resource.ty);
         let name = document::name(&object);
         let key = resource.key(call.namespace, name);
+        if !call.dry_run && document::resource_version(&object).parse().is_ok_and(|version: u64| version > 0) {
+            return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
+        }
+        // The commit finds out, too; but what quotas and reservations take is written before it.
         if let Some(taken) = self.store.get(&key).map_err(|e| self.store_error(e))? {
             return Err(self.taken(call, &object, Some(&taken)));
         }
         if call.dry_run {
             return Ok(Object::Built(object));
-        }
-        if document::resource_version(&object).parse().is_ok_and(|version: u64| version > 0) {
-            return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         document::metadata_mut(&mut object).remove("resourceVersion");
         admission::charge(call, &object, None).await?;
