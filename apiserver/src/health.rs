@@ -20,6 +20,8 @@ pub enum On {
     All,
     /// `/readyz` only: what a live server may wait for.
     Readiness,
+    /// `/healthz` and `/readyz`: what a restart does not mend.
+    AllButLiveness,
 }
 
 struct Entry {
@@ -98,7 +100,11 @@ impl Health {
     }
 
     fn checks<'a>(&'a self, endpoint: &'a str) -> impl Iterator<Item = &'a Entry> {
-        self.0.iter().filter(move |entry| entry.on == On::All || endpoint == "readyz")
+        self.0.iter().filter(move |entry| match entry.on {
+            On::All => true,
+            On::Readiness => endpoint == "readyz",
+            On::AllButLiveness => endpoint != "livez",
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use crate::authn::{
 use crate::authz::{self, Authorizer};
 use crate::bootstrap::{self, FrontProxy, Settings, Step};
 use crate::encryption::Encryption;
-use crate::health::Health;
+use crate::health::{Health, On};
 use crate::metrics::Metrics;
 use crate::registry::{Call, Part};
 use crate::resources::{self, Resource};
@@ -48,7 +48,7 @@ impl ApiServer {
             services,
             quota_turns: Default::default(),
             metrics: Metrics::new(encryption.as_deref()),
-            health: Health::new(store.clone()),
+            health: health(&store, encryption.as_ref()),
             encryption,
             own_user: User {
                 name: "system:apiserver".into(),
@@ -145,6 +145,14 @@ impl ApiServer {
             _ => Ok(()),
         }
     }
+}
+
+fn health(store: &Arc<dyn Store>, encryption: Option<&Arc<Encryption>>) -> Health {
+    let mut health = Health::new(store.clone());
+    if let Some(encryption) = encryption.filter(|encryption| encryption.has_health()).cloned() {
+        health.add("kms-providers", On::AllButLiveness, move || encryption.health());
+    }
+    health
 }
 
 /// One range, or one of each family.

@@ -120,7 +120,7 @@ impl ClusterBuilder {
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!("cannot listen on {address}; choose another --secure-port (0 takes a free one) or --bind-address")
         })?;
-        let encryption = self.encryption()?;
+        let encryption = self.encryption().await?;
         let store = open_store(&self.store, self.data_dir.as_deref(), encryption.clone()).await?;
         let options = self.options.clone();
         let server = ApiServer::start(store.clone(), pki.clone(), options, encryption, stop.clone()).await?;
@@ -152,10 +152,14 @@ impl ClusterBuilder {
         })
     }
 
-    fn encryption(&self) -> anyhow::Result<Option<Arc<Encryption>>> {
+    async fn encryption(&self) -> anyhow::Result<Option<Arc<Encryption>>> {
         let reloads = self.options.encryption_provider_config_automatic_reload;
-        match &self.options.encryption_provider_config {
-            Some(file) => Encryption::load(file, reloads).map(Some).map_err(anyhow::Error::msg),
+        match self.options.encryption_provider_config.clone() {
+            Some(file) => {
+                // A key service may take its time.
+                let loading = tokio::task::spawn_blocking(move || Encryption::load(&file, reloads));
+                loading.await?.map(Some).map_err(anyhow::Error::msg)
+            }
             None if reloads => anyhow::bail!(
                 "--encryption-provider-config-automatic-reload must be set with --encryption-provider-config"
             ),

@@ -1,6 +1,7 @@
 //! Transformers: what makes of a value what is kept, and back; and the prefixes by which they are told apart.
 
 use std::sync::Arc;
+use storage::Revision;
 
 /// What every encrypted value begins with.
 pub(super) const ENCRYPTED: &[u8] = b"k8s:enc:";
@@ -32,6 +33,11 @@ pub(super) trait Transformer: Send + Sync {
     /// Whether values are kept as they are.
     fn is_identity(&self) -> bool {
         false
+    }
+
+    /// The store's revision when what writes changed by itself; 0 if it never did.
+    fn changed(&self) -> Revision {
+        0
     }
 
     /// Something that differs whenever values would be kept with another key, and tells nothing of the key.
@@ -129,6 +135,10 @@ impl Transformer for Chain {
 
     fn is_identity(&self) -> bool {
         self.links.first().is_some_and(|link| link.transformer.is_identity())
+    }
+
+    fn changed(&self) -> Revision {
+        self.links.first().map_or(0, |link| link.transformer.changed())
     }
 
     fn fingerprint(&self) -> Vec<u8> {

@@ -1,13 +1,14 @@
 //! Encryption at rest: what a store keeps of the resources that an `EncryptionConfiguration` names.
 //!
 //! The formats are upstream's, byte for byte, so that either server reads what the other has written: the provider's prefix,
-//! the key's name, and what the provider makes of the value (`aes.rs`, `secretbox.rs`). The store's key is authenticated with
+//! the key's name, and what the provider makes of the value (`aes.rs`, `secretbox.rs`, `kms/`). The store's key is authenticated with
 //! the value by AES-GCM: a value that was moved to another key is refused.
 
 mod aes;
 mod chain;
 mod codec;
 mod config;
+mod kms;
 mod metrics;
 mod reload;
 mod resource;
@@ -24,19 +25,26 @@ use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use chain::{Chain, ENCRYPTED, Identity, Link, NO_PREFIX, Transformer};
 use config::{Configuration, Key, Provider};
+use kms::Kms;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use resource::GroupResource;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
-use storage::Revision;
+use storage::{Revision, Store};
 
 pub use codec::Sealed;
 
 /// What is told of a value that was refused because it stands in clear.
 const IN_CLEAR: &str = "identity is not among the providers that may read it";
+
+/// What providers need of the server.
+struct Surroundings<'a> {
+    clock: &'a Arc<Clock>,
+    metrics: &'a Arc<metrics::Metrics>,
+}
 
 /// How values are kept, as a file says. Holds keys: has no `Debug`.
 pub struct Encryption {
@@ -45,7 +53,18 @@ pub struct Encryption {
     loaded: ArcSwap<Loaded>,
     /// What has been kept in another way since a revision.
     changes: Mutex<Changes>,
-    metrics: metrics::Metrics,
+    clock: Arc<Clock>,
+    metrics: Arc<metrics::Metrics>,
+}
+
+/// Tells the store's revision, once there is a store.
+#[derive(Default)]
+struct Clock(OnceLock<Weak<dyn Store>>);
+
+impl Clock {
+    fn revision(&self) -> Revision {
+        self.0.get().and_then(Weak::upgrade).map_or(0, |store| store.revision())
+    }
 }
 
 /// What one version of the file has led to.
@@ -54,6 +73,7 @@ struct Loaded {
     chains: HashMap<String, HashMap<String, Chain>>,
     /// The file's, to tell whether it has changed.
     hash: String,
+    services: Vec<Arc<Kms>>,
 }
 
 /// The last revisions at which values may still have been written in an older form.
@@ -72,16 +92,17 @@ pub struct Unsealed {
 }
 
 impl Encryption {
-    /// Reads a file. `reloads`: whether it is to be followed; names of key services must be unique then.
+    /// Reads a file, and asks the key services that it names; blocks meanwhile. `reloads`: whether it is to be followed; names of key services must be unique then.
     pub fn load(file: &Path, reloads: bool) -> Result<Arc<Encryption>, String> {
-        let loaded = Loaded::read(file, reloads)?;
-        let metrics = metrics::Metrics::default();
+        let (clock, metrics) = (Arc::<Clock>::default(), Arc::<metrics::Metrics>::default());
+        let loaded = Loaded::read(file, reloads, &Surroundings { clock: &clock, metrics: &metrics })?;
         metrics.loaded(&loaded.hash);
         Ok(Arc::new(Encryption {
             file: file.to_owned(),
             reloads,
             loaded: ArcSwap::from_pointee(loaded),
             changes: Mutex::default(),
+            clock,
             metrics,
         }))
     }
@@ -127,9 +148,10 @@ impl Encryption {
     /// Whether what is kept of a value that was last changed at `revision` would be written in another form now, because the
     /// configuration has changed since.
     pub fn is_outdated(&self, key: &str, revision: Revision) -> bool {
+        let changed = self.loaded.load().chain(key).map_or(0, Chain::changed);
         let changes = self.changes.lock();
         let resource = GroupResource::of_key(key);
-        revision <= changes.builtin.get(&resource).copied().unwrap_or(changes.custom)
+        revision <= changed.max(changes.builtin.get(&resource).copied().unwrap_or(changes.custom))
     }
 
     /// Shows what encryption counts.
@@ -137,13 +159,24 @@ impl Encryption {
         self.metrics.register(registry);
     }
 
-    /// Takes a changed file into use; `revision` is the store's. Gives whether it had changed.
+    /// What is wrong with the key services.
+    pub fn health(&self) -> Result<(), String> {
+        self.loaded.load().health()
+    }
+
+    /// Whether `/readyz` and `/healthz` are to tell of key services: if there are any, or may be some later.
+    pub fn has_health(&self) -> bool {
+        self.reloads || !self.loaded.load().services.is_empty()
+    }
+
+    /// Takes a changed file into use; `revision` is the store's. Gives whether it had changed. Blocks as [`Encryption::load`].
     fn reload(&self, revision: Revision) -> Result<bool, String> {
         let old = self.loaded.load_full();
         if hash(&config::read(&self.file)?) == old.hash {
             return Ok(false);
         }
-        let new = Loaded::read(&self.file, true)?;
+        let new = Loaded::read(&self.file, true, &Surroundings { clock: &self.clock, metrics: &self.metrics })?;
+        new.health().map_err(|error| format!("health check for new transformers failed: {error}"))?;
         let mut changes = self.changes.lock();
         for kind in KINDS.iter().filter(|kind| kind.is_stored()) {
             let resource = GroupResource::of_kind(kind);
@@ -159,7 +192,7 @@ impl Encryption {
 }
 
 impl Loaded {
-    fn read(file: &Path, reloads: bool) -> Result<Loaded, String> {
+    fn read(file: &Path, reloads: bool, surroundings: &Surroundings<'_>) -> Result<Loaded, String> {
         let parsing = |error: String| format!("error while parsing file: {error}");
         let bytes = config::read(file).map_err(|error| parsing(format!("error while loading file: {error}")))?;
         let configuration = config::parse(&bytes).map_err(|error| {
@@ -167,8 +200,22 @@ impl Loaded {
             parsing(format!("error decoding encryption provider configuration file {file}: {error}"))
         })?;
         validation::validate(&configuration, reloads).map_err(parsing)?;
-        let chains = build(&configuration).map_err(|error| format!("error while building transformers: {error}"))?;
-        Ok(Loaded { chains, hash: hash(&bytes) })
+        let mut services = Vec::new();
+        let chains = build(&configuration, surroundings, &mut services);
+        let chains = chains.map_err(|error| format!("error while building transformers: {error}"))?;
+        Ok(Loaded { chains, hash: hash(&bytes), services })
+    }
+
+    fn health(&self) -> Result<(), String> {
+        let wrong = self.services.iter().enumerate().filter_map(|(index, service)| {
+            let error = service.health().err()?;
+            Some(format!("kms-provider-{index}: {error}"))
+        });
+        match wrong.collect::<Vec<_>>().as_slice() {
+            [] => Ok(()),
+            [one] => Err(one.clone()),
+            several => Err(format!("[{}]", several.join(", "))),
+        }
     }
 
     /// How the values of `key` are kept; `None`: as they are.
@@ -189,10 +236,15 @@ impl Loaded {
 }
 
 /// The chain of each resource that the configuration names.
-fn build(configuration: &Configuration) -> Result<HashMap<String, HashMap<String, Chain>>, String> {
+fn build(
+    configuration: &Configuration,
+    surroundings: &Surroundings<'_>,
+    services: &mut Vec<Arc<Kms>>,
+) -> Result<HashMap<String, HashMap<String, Chain>>, String> {
     let mut links: HashMap<GroupResource<'static>, Vec<Link>> = HashMap::new();
     for rule in &configuration.resources {
-        let own = rule.providers.iter().map(link).collect::<Result<Vec<Link>, String>>()?;
+        let own = rule.providers.iter().map(|provider| link(provider, surroundings, services));
+        let own = own.collect::<Result<Vec<Link>, String>>()?;
         for name in &rule.resources {
             let resource = GroupResource::parse(name).into_owned();
             for earlier in [resource.any_in_group(), GroupResource::ANY] {
@@ -212,22 +264,25 @@ fn build(configuration: &Configuration) -> Result<HashMap<String, HashMap<String
     Ok(chains)
 }
 
-fn link(provider: &Provider) -> Result<Link, String> {
+fn link(provider: &Provider, surroundings: &Surroundings<'_>, services: &mut Vec<Arc<Kms>>) -> Result<Link, String> {
+    const NO_AES_KEY: &str = "no matching key was found for the provided AES transformer";
+    const NO_BOX_KEY: &str = "no matching key was found for the provided Secretbox transformer";
     let (prefix, transformer): (&str, Arc<dyn Transformer>) = match provider {
-        Provider { aesgcm: Some(keys), .. } => (
-            "k8s:enc:aesgcm:v1:",
-            Arc::new(keyed(keys, "no matching key was found for the provided AES transformer", aes::Gcm::new)?),
-        ),
-        Provider { aescbc: Some(keys), .. } => (
-            "k8s:enc:aescbc:v1:",
-            Arc::new(keyed(keys, "no matching key was found for the provided AES transformer", aes::Cbc::new)?),
-        ),
+        Provider { aesgcm: Some(keys), .. } => {
+            ("k8s:enc:aesgcm:v1:", Arc::new(keyed(keys, NO_AES_KEY, aes::Gcm::new)?))
+        }
+        Provider { aescbc: Some(keys), .. } => {
+            ("k8s:enc:aescbc:v1:", Arc::new(keyed(keys, NO_AES_KEY, aes::Cbc::new)?))
+        }
         Provider { secretbox: Some(keys), .. } => {
-            let none = "no matching key was found for the provided Secretbox transformer";
-            ("k8s:enc:secretbox:v1:", Arc::new(keyed(keys, none, secretbox::Secretbox::new)?))
+            ("k8s:enc:secretbox:v1:", Arc::new(keyed(keys, NO_BOX_KEY, secretbox::Secretbox::new)?))
         }
         Provider { kms: Some(kms), .. } if kms.api_version == "v1" => return Err(KMS_V1.to_owned()),
-        Provider { kms: Some(_), .. } => return Err("key services are not supported yet".to_owned()),
+        Provider { kms: Some(kms), .. } => {
+            let service = Arc::new(Kms::start(kms, surroundings.clock.clone(), surroundings.metrics.clone())?);
+            services.push(service.clone());
+            return Ok(Link { prefix: format!("k8s:enc:kms:v2:{}:", kms.name), transformer: service });
+        }
         Provider { identity: true, .. } => ("", Arc::new(Identity)),
         _ => return Err(validation::NO_PROVIDER.to_owned()),
     };

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use storage::Store;
+use storage::{Revision, Store};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 
@@ -21,11 +21,13 @@ impl Encryption {
     /// Takes changes of the file into use as they are made, if it is to be followed, until the future is dropped. A file that is
     /// wrong is refused, and the one before stays in force. An error if the file cannot be watched.
     pub fn follow(self: Arc<Encryption>, store: Arc<dyn Store>) -> io::Result<impl Future<Output = ()>> {
+        let _ = self.clock.0.set(Arc::downgrade(&store));
         let watch = self.reloads.then(|| watch(&self.file)).transpose()?;
         Ok(async move {
             let Some((watch, mut changes)) = watch else { return };
             loop {
-                self.take_change(&*store);
+                let (encryption, revision) = (self.clone(), store.revision());
+                let _ = tokio::task::spawn_blocking(move || encryption.take_change(revision)).await;
                 // What has changed does not matter: the file is read again.
                 if let Err(error) = changes.read(&mut [0; 4096]).await {
                     tracing::error!(%error, file = %self.file.display(), "changes of the file are no longer seen");
@@ -39,8 +41,8 @@ impl Encryption {
         })
     }
 
-    fn take_change(&self, store: &dyn Store) {
-        match self.reload(store.revision()) {
+    fn take_change(&self, revision: Revision) {
+        match self.reload(revision) {
             Ok(false) => {}
             Ok(true) => {
                 tracing::info!(file = %self.file.display(), "the encryption configuration has changed and is in force");
