@@ -113,6 +113,31 @@ fn a_key_in_front_is_written_with_and_a_provider_behind_is_read_with() {
 }
 
 #[test]
+fn an_old_key_may_be_taken_out_when_everything_was_written_again() {
+    crate::run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let cluster = try_start(dir.path(), None).await.unwrap();
+        let space = Space::new(&cluster, "old-keys").await;
+        space.create(&space.core("secrets"), secret("a")).await;
+        let path = space.core("secrets/a");
+        cluster.stop().await;
+        for (with, without) in [
+            (&[("aesgcm", &[("one", 1)][..]), ("identity", &[])][..], &[("aesgcm", &[("one", 1)][..])][..]),
+            (&[("secretbox", &[("two", 2)]), ("aesgcm", &[("one", 1)])], &[("secretbox", &[("two", 2)])]),
+        ] {
+            let refused = try_start(dir.path(), Some(configuration(dir.path(), without))).await.err().unwrap();
+            assert!(format!("{refused:#}").contains("/registry/secrets/old-keys/a"), "too early: {refused:#}");
+            let (cluster, client) = start(dir.path(), with).await;
+            rewrite(&client, &path).await;
+            cluster.stop().await;
+            let (cluster, client) = start(dir.path(), without).await;
+            assert_eq!(client.get(&path).await.ok()["data"]["key"], NEEDLE_BASE64);
+            cluster.stop().await;
+        }
+    });
+}
+
+#[test]
 fn without_its_key_the_store_is_not_opened() {
     crate::run(async {
         let dir = tempfile::tempdir().unwrap();

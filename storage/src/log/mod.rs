@@ -50,6 +50,7 @@ mod scan;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -117,6 +118,20 @@ pub enum OpenError {
         /// Where in it, in bytes.
         offset: u64,
         /// What is wrong.
+        reason: String,
+    },
+    /// A value cannot be read with the keys that were given, and nothing later has taken its place.
+    #[error(
+        "{} holds a value at offset {offset} that cannot be read: {reason}. Nothing was changed. Give the keys with which it was \
+         written",
+        path.display()
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Where in it, in bytes.
+        offset: u64,
+        /// Why not.
         reason: String,
     },
     /// A repair was interrupted when the damaged directory had been moved away.

@@ -181,6 +181,13 @@ impl Kept {
         Ok(Entry { stale, sealed, ..Entry::new(key, &put, created, revision, expires) })
     }
 
+    /// An entry for what cannot be read. Something kept in clear is there, for a change may follow of what it was.
+    pub(crate) fn unread(self, key: Arc<str>) -> Entry {
+        let Kept { created, revision, expires, stamp, sealed, value } = self;
+        let value = if sealed { Bytes::new() } else { value };
+        Entry { key, value, created, revision, stamp, expires, stale: true, sealed }
+    }
+
     /// The value without the revision.
     pub(crate) fn unstamped(&self) -> Bytes {
         let Some(at) = self.stamp else { return self.value.clone() };

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::directory::{Directory, Writing, name};
-use super::record::{self, FileKind, Kind, Record, VERSION};
+use super::record::{self, FileKind, HEADER, Kind, Record, VERSION};
 use super::scan::{self, Position};
 use super::snapshot::{self, Snapshot};
+use super::unread::Unread;
 use super::{LogOptions, OpenError, Recovered};
 use crate::Revision;
 use crate::state::{Change, State};
@@ -15,18 +16,23 @@ use crate::state::{Change, State};
 /// unless all could be read.
 pub(super) fn recover(directory: &Arc<Directory>, options: &LogOptions) -> Result<Recovered, OpenError> {
     let none = Snapshot { revision: 1, taken: 1, reached: 1, entries: Vec::new() };
-    let Snapshot { revision: base, taken, reached, entries } = snapshot::load(directory)?.unwrap_or(none);
+    let mut unread = Unread::default();
+    let loaded = snapshot::load(directory, &mut unread)?.unwrap_or(none);
+    let Snapshot { revision: base, taken, reached, entries } = loaded;
     let state = State::restore(options.limits.clone(), base, entries);
     let firsts = directory.numbers(FileKind::Segment)?;
     // The segment that holds the first revision after the snapshot; those before it are left over from an interrupted prune.
     let start = firsts.partition_point(|first| *first <= base + 1).checked_sub(1);
     let Some(start) = start else { return begin(directory, state, base, taken, &firsts, &options.volatile) };
     let last = scan::before(directory, firsts[start])?;
-    let mut replay = Replay { directory, state: &state, base, taken, grown: 0, volatile: BTreeSet::new() };
+    let (file, at) = (String::new(), 0);
+    let volatile = BTreeSet::new();
+    let mut replay = Replay { directory, state: &state, base, taken, grown: 0, volatile, unread, file, at };
     let mut position = Position { last, top: base };
     let (mut end, mut version) = (0, VERSION);
     for (index, first) in firsts.iter().enumerate().skip(start) {
         let newest = index + 1 == firsts.len();
+        (replay.file, replay.at) = (name(FileKind::Segment, *first), HEADER as u64);
         let mut visit = |record: &Record<'_>, length: usize| replay.record(record, length);
         let read = scan::segment(directory, *first, newest, &mut position, &mut visit)?;
         directory.segments.lock().insert(*first, read.end);
@@ -36,20 +42,25 @@ pub(super) fn recover(directory: &Arc<Directory>, options: &LogOptions) -> Resul
         }
         (end, version) = (read.end, read.version);
     }
-    let grown = replay.grown;
-    let volatile: BTreeSet<String> = replay.volatile.into_iter().chain(options.volatile.iter().cloned()).collect();
+    let Replay { grown, volatile, unread, .. } = replay;
+    let volatile: BTreeSet<String> = volatile.into_iter().chain(options.volatile.iter().cloned()).collect();
     let newest = firsts[firsts.len() - 1];
     if position.last < reached {
         let path = directory.path(&name(FileKind::Segment, newest));
         let reason = format!("the log ends at revision {}, before its snapshot's {reached}", position.last);
         return Err(OpenError::damaged(path, end, reason));
     }
+    let whole_since = unread.finish()?;
     if !volatile.is_empty() {
         // What was there is gone, and no change tells of that: nobody who has seen it may go on from there.
         position.top += 1;
     }
     state.skip_to(position.top);
     state.forget(volatile);
+    if let Some(revision) = whole_since {
+        tracing::info!(revision, "values before this revision cannot be read any more, and are history");
+        state.compact(revision).map_err(std::io::Error::other)?;
+    }
     directory.remove_temporary()?;
     directory.segments.lock().extend(firsts[..start].iter().map(|first| (*first, 0)));
     let segment = resume(directory, newest, end, version, position, &options.volatile)?;
@@ -123,10 +134,16 @@ struct Replay<'a> {
     grown: u64,
     /// Prefixes of keys of whose changes nothing was kept.
     volatile: BTreeSet<String>,
+    unread: Unread,
+    /// The segment that is read, and how far.
+    file: String,
+    at: u64,
 }
 
 impl Replay<'_> {
     fn record(&mut self, record: &Record<'_>, length: usize) -> Result<(), String> {
+        let at = self.at;
+        self.at += length as u64;
         if record.revision > self.taken {
             self.grown += length as u64;
         }
@@ -139,12 +156,16 @@ impl Replay<'_> {
         let current = self.state.get(record.key);
         let deletes = record.kind == Kind::Delete;
         let entry = match current {
-            Some(current) if deletes => current,
+            Some(current) if deletes => {
+                self.unread.replace(record.key, record.revision);
+                current
+            }
             None if deletes => return Err(format!("{} is deleted but does not exist", record.key)),
             current => {
                 let key = current.as_ref().map_or_else(|| record.key.into(), |entry| entry.key.clone());
                 let kept = record.kept(|| current.map(|entry| (entry.revision, entry.unstamped())))?;
-                Arc::new(kept.entry(key, self.directory.codec())?)
+                let place = || (self.directory.path(&self.file), at);
+                Arc::new(self.unread.entry(key, kept, self.directory.codec(), place))
             }
         };
         let revision = record.revision;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::directory::{Directory, Writing, name};
-use super::record::{self, FileKind, Kept, Record};
+use super::record::{self, FileKind, HEADER, Kept, Record};
+use super::unread::Unread;
 use super::{OpenError, scan};
 use crate::state::State;
 use crate::{Entry, RangeResult, Revision};
@@ -104,14 +105,17 @@ pub(super) fn prune(directory: &Directory, revision: Revision) -> io::Result<()>
 }
 
 /// Reads and checks the newest snapshot, if there is one.
-pub(super) fn load(directory: &Directory) -> Result<Option<Snapshot>, OpenError> {
+pub(super) fn load(directory: &Directory, unread: &mut Unread) -> Result<Option<Snapshot>, OpenError> {
     let Some(revision) = directory.numbers(FileKind::Snapshot)?.pop() else { return Ok(None) };
     let mut entries: Vec<Arc<Entry>> = Vec::new();
-    let mut visit = |record: &Record<'_>, _: usize| {
-        let entry = record.kept(|| None)?.entry(record.key.into(), directory.codec())?;
+    let (file, mut at) = (name(FileKind::Snapshot, revision), HEADER as u64);
+    let mut visit = |record: &Record<'_>, length: usize| {
+        let place = || (directory.path(&file), at);
+        let entry = unread.entry(record.key.into(), record.kept(|| None)?, directory.codec(), place);
         entries.push(Arc::new(entry));
+        at += length as u64;
         Ok(())
     };
-    let end = scan::snapshot(directory, &name(FileKind::Snapshot, revision), Some(revision), &mut visit)?;
+    let end = scan::snapshot(directory, &file, Some(revision), &mut visit)?;
     Ok(Some(Snapshot { revision, taken: end.header.extra, reached: end.reached, entries }))
 }

@@ -446,8 +446,30 @@ async fn many_writers_share_a_flush() {
     store.close().await;
 }
 
-/// Keeps what is under `/registry/secrets/` with its bits flipped by a key.
+/// Keeps what is under `/registry/secrets/` with its bits flipped by a key, and reads what was with any.
 pub(super) struct Flipped(pub(super) u8);
+
+/// The same, but reads nothing else.
+struct Only(Flipped);
+
+impl Codec for Only {
+    fn seal(&self, key: &str, value: &Bytes) -> Result<Option<Bytes>, String> {
+        self.0.seal(key, value)
+    }
+
+    fn seals(&self, key: &str) -> bool {
+        self.0.seals(key)
+    }
+
+    fn open(&self, key: &str, kept: &Bytes) -> Result<crate::Opened, String> {
+        let opened = self.0.open(key, kept)?;
+        if opened.stale { Err(format!("{key} has another key")) } else { Ok(opened) }
+    }
+
+    fn open_as_is(&self, key: &str) -> Result<bool, String> {
+        if self.seals(key) { Err(format!("{key} is in clear")) } else { Ok(false) }
+    }
+}
 
 impl Codec for Flipped {
     fn seal(&self, key: &str, value: &Bytes) -> Result<Option<Bytes>, String> {
@@ -499,4 +521,48 @@ async fn what_a_codec_seals_is_in_no_file_and_comes_back() {
     store.close().await;
     let Err(error) = open(None) else { panic!("opened without a key") };
     assert!(error.to_string().contains("no keys were given"), "{error}");
+}
+
+#[tokio::test]
+async fn a_key_may_be_taken_away_when_everything_was_written_with_another() {
+    let disk = FaultyDisk::default();
+    let open = |codec: Option<Arc<dyn Codec>>| {
+        open_on(Directory::new(Arc::new(disk.clone()), Path::new("/data"), None, codec, None), tiny())
+    };
+    let only = |key: u8| Some(Arc::new(Only(Flipped(key))) as Arc<dyn Codec>);
+    let lenient = |key: u8| Some(Arc::new(Flipped(key)) as Arc<dyn Codec>);
+    let secret = |name: &str, value: &str| object(&format!("/registry/secrets/{name}"), Expect::Any, value);
+    // In clear first, with changes of what stands there; then with one key and with another; one is deleted.
+    let store = open(None).unwrap();
+    for value in ["one", "two", "three"] {
+        store.commit(secret("a", value)).await.unwrap();
+        store.commit(secret("b", value)).await.unwrap();
+        store.commit(secret("gone", value)).await.unwrap();
+    }
+    store.close().await;
+    let mut last = 0;
+    for key in [0x20, 0x40] {
+        let store = open(lenient(key)).unwrap();
+        store.commit(secret("a", "four")).await.unwrap();
+        store.close().await;
+        let refused = open(only(key)).err().expect("others are as they were");
+        let OpenError::Unreadable { path, offset, reason } = &refused else { panic!("{refused}") };
+        assert!(path.starts_with("/data") && *offset > 0, "{refused}");
+        assert!(reason.starts_with("/registry/secrets/"), "{refused}");
+        let store = open(lenient(key)).unwrap();
+        let _ = store.commit(delete("/registry/secrets/gone", Expect::Any)).await;
+        last = store.commit(secret("b", "four")).await.unwrap().revision;
+        store.close().await;
+    }
+    let store = open(only(0x40)).unwrap();
+    assert!(store.get("/registry/secrets/gone").unwrap().is_none());
+    let values = store.range(Range { prefix: "/registry/secrets/", ..Range::default() }).unwrap();
+    assert_eq!(values.entries.len(), 2);
+    assert!(values.entries.iter().all(|entry| entry.value.windows(4).any(|part| part == b"four")));
+    assert!(
+        matches!(store.watch("/registry/secrets/", last - 1), Err(Error::Compacted { .. })),
+        "what was before is not shown"
+    );
+    store.watch("/registry/secrets/", last).unwrap();
+    store.close().await;
 }

@@ -247,7 +247,7 @@ fn a_new_key_of_the_service_leads_to_a_new_seed() {
     probe(&kms);
     let error = kms.health().unwrap_err();
     assert!(error.starts_with("kmsv2 Provider test is not healthy, error: failed to rotate DEK"), "{error}");
-    assert_eq!(opened(&kms, &sealed(&kms, "still the old one")).unwrap().1, false);
+    assert!(!opened(&kms, &sealed(&kms, "still the old one")).unwrap().1);
     *plugin.encrypts_with.lock() = None;
     probe(&kms);
     assert_eq!(kms.health(), Ok(()));
