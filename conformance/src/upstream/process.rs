@@ -127,7 +127,7 @@ impl Run<'_> {
         command.args(["--ginkgo.v", "--ginkgo.no-color", "--ginkgo.timeout=24h", "--disable-log-dump"]);
         command.args(["--node-os-distro=custom", "--dump-logs-on-failure=false"]);
         if !self.needs_nodes {
-            command.arg("--allowed-not-ready-nodes=-1");
+            command.args(["--allowed-not-ready-nodes=-1", "--num-nodes=0"]);
         }
         for name in names {
             command.arg(format!("--ginkgo.focus={}", quoted(name)));
