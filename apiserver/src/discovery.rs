@@ -185,7 +185,7 @@ fn wanted(incoming: &Incoming, path: &str) -> Result<Output, ApiError> {
     if !is_group {
         negotiate::produced(&incoming.headers, negotiate::MEDIA_TYPES)?;
     }
-    negotiate::output(&incoming.headers, &incoming.query, false)
+    negotiate::output(&incoming.headers, &incoming.query, negotiate::Transforms::None)
 }
 
 /// A document, copied where it is wanted as it is kept.

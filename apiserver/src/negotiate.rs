@@ -115,9 +115,19 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> &str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// The form of an answer that the client prefers. `transforms`: objects and lists can be had as
-/// tables and as metadata, which failures and discovery cannot.
-pub fn output(headers: &HeaderMap, query: &Query, transforms: bool) -> Result<Output, ApiError> {
+/// In which shapes besides its own an answer can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transforms {
+    /// In none.
+    None,
+    /// As metadata. Nobody has columns for reviews, tokens, bindings and evictions.
+    Metadata,
+    /// As metadata and as a table.
+    All,
+}
+
+/// The form of an answer that the client prefers.
+pub fn output(headers: &HeaderMap, query: &Query, transforms: Transforms) -> Result<Output, ApiError> {
     let accept = text(headers, header::ACCEPT);
     let mut output = match accept {
         "" => JSON,
@@ -219,9 +229,9 @@ impl<'h> Clause<'h> {
     }
 
     /// What the clause asks for in a format, where that can be had.
-    fn form(&self, format: Format, transforms: bool) -> Option<Output> {
+    fn form(&self, format: Format, transforms: Transforms) -> Option<Output> {
         let streams = self.parameter("stream").is_none_or(|stream| stream == "watch" && format.stream_type().is_some());
-        if !streams || self.parameter("sv").is_some_and(|version| version != "v1" || !transforms) {
+        if !streams || self.parameter("sv").is_some_and(|version| version != "v1" || transforms == Transforms::None) {
             return None;
         }
         let [kind, group, shape_version] = ["as", "g", "v"].map(|name| self.parameter(name));
@@ -235,12 +245,12 @@ impl<'h> Clause<'h> {
             _ => return None,
         };
         let shape = match kind? {
-            "Table" if format != Format::Protobuf => Shape::Table,
+            "Table" if format != Format::Protobuf && transforms == Transforms::All => Shape::Table,
             "PartialObjectMetadata" => Shape::Metadata,
             "PartialObjectMetadataList" => Shape::MetadataList,
             _ => return None,
         };
-        transforms.then_some(Output { format, shape, shape_version, pretty, ..JSON })
+        (transforms != Transforms::None).then_some(Output { format, shape, shape_version, pretty, ..JSON })
     }
 }
 
@@ -270,7 +280,7 @@ mod tests {
     fn accept(text: &str) -> Result<Output, ApiError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, text.parse().unwrap());
-        output(&headers, &Query::parse(None), true)
+        output(&headers, &Query::parse(None), Transforms::All)
     }
 
     fn format(text: &str) -> Option<Format> {
@@ -355,7 +365,7 @@ mod tests {
         let pretty = |agent: &str, query: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::USER_AGENT, agent.parse().unwrap());
-            output(&headers, &Query::parse(Some(query)), false).unwrap().pretty
+            output(&headers, &Query::parse(Some(query)), Transforms::None).unwrap().pretty
         };
         assert_eq!(
             [

@@ -5,7 +5,7 @@
 
 use crate::authn::{self, AuthnError, PeerIdentity, User};
 use crate::authz::{self, Attributes, Decision};
-use crate::negotiate::{self, JSON, Output, Shape};
+use crate::negotiate::{self, JSON, Output, Shape, Transforms};
 use crate::resources::Resource;
 use crate::response::{self, Body, BoxError};
 use crate::route::{Query, Route, percent_decode};
@@ -85,7 +85,7 @@ where
     let query = Query::parse(parts.uri.query());
     let route = Route::parse(&parts.method, &percent_decode(parts.uri.path(), false), &query);
     // A failure is told in the form that is wanted, and where there is no such, for people to read.
-    let output = negotiate::output(&parts.headers, &query, false).unwrap_or(Output { pretty: true, ..JSON });
+    let output = negotiate::output(&parts.headers, &query, Transforms::None).unwrap_or(Output { pretty: true, ..JSON });
     // Only names that the server knows: clients must not be able to fill the metrics with others.
     let kind = resources::find(&route.group, &route.version, &route.resource).map(|resource| resource.kind);
     let (group, resource) = kind.map_or(("", ""), |kind| (kind.group, kind.resource));
@@ -330,12 +330,17 @@ fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
 
 /// The form that the client wants; lists and objects can also be tables and metadata.
 pub fn wanted(incoming: &Incoming) -> Result<Output, ApiError> {
-    let mut output = negotiate::output(&incoming.headers, &incoming.query, true)?;
+    let mut output = negotiate::output(&incoming.headers, &incoming.query, Transforms::All)?;
     if output.shape == Shape::Table {
         let include = incoming.query.get("includeObject").unwrap_or_default();
         output.include = IncludeObject::parse(include).map_err(ApiError::bad_request)?;
     }
     Ok(output)
+}
+
+/// As [`wanted`], of what is no table to anybody.
+pub fn wanted_without_table(incoming: &Incoming) -> Result<Output, ApiError> {
+    negotiate::output(&incoming.headers, &incoming.query, Transforms::Metadata)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::decode;
 use crate::kinds::pod;
 use crate::params::field_validation;
 use crate::registry::{Call, Part};
-use crate::request::{Incoming, allowed, wanted};
+use crate::request::{Incoming, allowed, wanted_without_table};
 use crate::resources::{self, Resource};
 use crate::response::{self, Body};
 use crate::server::ApiServer;
@@ -76,5 +76,5 @@ async fn bind(call: &Call<'_>, binding: &Value, incoming: &Incoming) -> Result<R
     };
     call.server.update(call, Part::Internal, &change).await?;
     let done = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
-    Ok(response::value(201, &done, wanted(incoming)?))
+    Ok(response::value(201, &done, wanted_without_table(incoming)?))
 }

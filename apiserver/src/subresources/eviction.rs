@@ -5,7 +5,7 @@
 use crate::decode;
 use crate::params::{DeleteOptions, field_validation};
 use crate::registry::{Call, Part};
-use crate::request::{Incoming, wanted};
+use crate::request::{Incoming, wanted_without_table};
 use crate::resources::{self, Resource};
 use crate::response::{self, Body};
 use crate::server::ApiServer;
@@ -54,7 +54,7 @@ pub async fn create(
         if evict(&call, &options).await? {
             let done =
                 json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
-            return Ok(response::value(201, &done, wanted(incoming)?));
+            return Ok(response::value(201, &done, wanted_without_table(incoming)?));
         }
     }
     Err(ApiError::modified(resource.kind, call.name))

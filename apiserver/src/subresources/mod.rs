@@ -9,7 +9,7 @@ mod token;
 use crate::authz::review;
 use crate::params::field_validation;
 use crate::registry::{Object, Part, meta};
-use crate::request::{Incoming, wanted};
+use crate::request::{Incoming, wanted_without_table};
 use crate::resources::Resource;
 use crate::response::Body;
 use crate::server::ApiServer;
@@ -63,7 +63,7 @@ pub async fn review(
     resource: &'static Resource,
     incoming: &Incoming,
 ) -> Result<Response<Body>, ApiError> {
-    let output = wanted(incoming)?;
+    let output = wanted_without_table(incoming)?;
     if resource.kind.kind == "Binding" {
         return binding::create_by_name(server, incoming).await;
     }

@@ -5,7 +5,7 @@
 use crate::decode;
 use crate::params::field_validation;
 use crate::registry::{Call, Object};
-use crate::request::{Incoming, wanted};
+use crate::request::{Incoming, wanted_without_table};
 use crate::resources::{self, Resource};
 use crate::response::Body;
 use crate::server::ApiServer;
@@ -33,7 +33,7 @@ pub async fn create(
     resource: &'static Resource,
     incoming: &Incoming,
 ) -> Result<Response<Body>, ApiError> {
-    let output = wanted(incoming)?;
+    let output = wanted_without_table(incoming)?;
     let validation = field_validation(&incoming.query, "CreateOptions")?;
     let call = verbs::call(server, resource, incoming, "CreateOptions")?;
     let mut request = decode::subresource(&call, incoming, GROUP, "v1", "TokenRequest", validation)?;
