@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use pki::Identity;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use storage::etcd::EtcdOptions;
 
 #[derive(Args)]
@@ -94,6 +95,14 @@ pub struct EtcdFlags {
     /// What all keys in etcd begin with
     #[arg(long, value_name = "PREFIX", default_value = "/registry")]
     etcd_prefix: String,
+    /// How often one of the servers gives up etcd's older history, such as 5m0s; 0 for never
+    #[arg(long, value_name = "DURATION", default_value = "5m0s", value_parser = duration)]
+    etcd_compaction_interval: Duration,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = api::time::parse_duration(text).map_err(|why| why.to_string())?;
+    Duration::try_from(parsed).map_err(|_| format!("{text:?} is negative"))
 }
 
 impl EtcdFlags {
@@ -104,6 +113,7 @@ impl EtcdFlags {
             certfile: self.etcd_certfile.clone(),
             keyfile: self.etcd_keyfile.clone(),
             prefix: self.etcd_prefix.clone(),
+            compaction_interval: Some(self.etcd_compaction_interval).filter(|interval| !interval.is_zero()),
             ..EtcdOptions::default()
         }
     }

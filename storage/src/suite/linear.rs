@@ -133,7 +133,7 @@ fn check(mut operations: Vec<Operation>) -> Result<(), String> {
     Ok(())
 }
 
-/// 64 clients of these servers, on a few keys. `disturb` is done meanwhile.
+/// What 64 clients of these servers do, on a few keys.
 pub(crate) async fn clients(servers: &[Arc<dyn Store>], root: &str, rounds: usize) -> Arc<History> {
     const CLIENTS: usize = 64;
     let history = History::new();

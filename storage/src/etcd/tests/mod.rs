@@ -4,6 +4,7 @@ mod disturbed;
 mod load;
 mod partition;
 mod proxy;
+mod secure;
 mod server;
 mod shared;
 
@@ -47,6 +48,12 @@ async fn the_suite_on_one_member() {
         let cluster = Cluster::start(&program, 1);
         suite::all(open(&cluster).await).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_suite_on_an_etcd_that_others_write_to() {
+    let cluster = Cluster::start(&server::program(), 1);
+    suite::all_with(Arc::new(shared::Gaps(open(&cluster).await)), suite::Revisions::Growing).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -108,7 +108,8 @@ impl Cluster {
     }
 
     fn url(&self, at: usize) -> String {
-        format!("http://{}", self.address(at))
+        let secure = self.extra.iter().any(|flag| flag == "--cert-file");
+        format!("{}://{}", if secure { "https" } else { "http" }, self.address(at))
     }
 
     /// Where clients reach a member.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message;
 
@@ -10,10 +11,15 @@ use super::server::{self, Cluster};
 use super::{Marked, open};
 use crate::etcd::client::Client;
 use crate::etcd::compactor::{Look, turn};
-use crate::etcd::wire::{DeleteRangeRequest, PutRequest, RangeRequest, Request, RequestOp, ResponseHeader, TxnRequest};
+use crate::etcd::wire::{
+    AlarmRequest, AlarmResponse, DeleteRangeRequest, PutRequest, RangeRequest, Request, RequestOp, ResponseHeader,
+    TxnRequest,
+};
 use crate::etcd::{Etcd, EtcdOptions, compactor, wire};
 use crate::suite::{delete, next, put};
-use crate::{Error, Expect, Interest, Range, Store, Tag};
+use crate::{
+    Commit, Committed, Entry, Error, Expect, Interest, Range, RangeResult, Revision, Stats, Store, Tag, Watch,
+};
 
 /// Several changes at one revision.
 async fn transact(client: &Client, changes: &[(&str, Option<&str>)]) -> u64 {
@@ -29,6 +35,61 @@ async fn transact(client: &Client, changes: &[(&str, Option<&str>)]) -> u64 {
     };
     let request = TxnRequest { compare: Vec::new(), success: changes.iter().map(op).collect() };
     client.write(request).await.unwrap().header.unwrap().revision as u64
+}
+
+/// A store in whose etcd somebody else writes another key before each commit.
+pub(super) struct Gaps(pub(super) Arc<Etcd>);
+
+#[async_trait]
+impl Store for Gaps {
+    fn get(&self, key: &str) -> Result<Option<Arc<Entry>>, Error> {
+        self.0.get(key)
+    }
+
+    fn range(&self, range: Range<'_>) -> Result<RangeResult, Error> {
+        self.0.range(range)
+    }
+
+    fn count(&self, prefix: &str) -> usize {
+        self.0.count(prefix)
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, Error> {
+        transact(&self.0.client, &[("elsewhere", Some("x"))]).await;
+        self.0.commit(commit).await
+    }
+
+    fn watch_for(&self, prefix: &str, interest: Interest, after: Revision) -> Result<Watch, Error> {
+        self.0.watch_for(prefix, interest, after)
+    }
+
+    fn revision(&self) -> Revision {
+        self.0.revision()
+    }
+
+    async fn catch_up(&self) -> Result<(), Error> {
+        self.0.catch_up().await
+    }
+
+    async fn wait_for(&self, revision: Revision, timeout: Duration) -> Result<(), Error> {
+        self.0.wait_for(revision, timeout).await
+    }
+
+    async fn compact(&self, before: Revision) -> Result<(), Error> {
+        self.0.compact(before).await
+    }
+
+    fn health(&self) -> Result<(), String> {
+        self.0.health()
+    }
+
+    fn stats(&self) -> Stats {
+        self.0.stats()
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -205,6 +266,37 @@ async fn a_member_of_another_cluster_is_never_written_to() {
     assert!(counts == (20, 0) || counts == (0, 20), "{counts:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_that_is_used_up_is_said_until_it_is_not() {
+    let cluster = Cluster::start_with(&server::program(), 1, &["--quota-backend-bytes", "1048576"]);
+    let store = open(&cluster).await;
+    let large = "x".repeat(60_000);
+    let error = loop {
+        match store.commit(put("/registry/a/x", Expect::Any, &large)).await {
+            Ok(_) => {}
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(error.contains("database space exceeded") && error.contains("etcdctl alarm disarm"), "{error}");
+    assert_eq!(store.health().map_err(|why| why.contains("space exceeded")), Err(true));
+    assert!(store.get("/registry/a/x").unwrap().is_some() && store.catch_up().await.is_ok(), "reads go on");
+    store.compact(store.revision()).await.unwrap();
+    loop {
+        // Compaction goes on after it is answered, so that the first time may be too early.
+        store.client.read(DefragmentRequest {}).await.unwrap();
+        for alarm in store.client.read(AlarmRequest {}).await.unwrap().alarms {
+            let disarm = DisarmRequest { action: 2, member_id: alarm.member_id, alarm: alarm.kind };
+            store.client.read(disarm).await.unwrap();
+        }
+        if store.commit(put("/registry/a/y", Expect::Any, "x")).await.is_ok() {
+            break;
+        }
+    }
+    while store.health().is_err() {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn an_etcd_that_is_not_there_is_said_at_the_start() {
     let options = EtcdOptions { servers: vec!["http://127.0.0.1:1".to_owned()], ..EtcdOptions::default() };
@@ -218,6 +310,19 @@ async fn an_etcd_that_is_not_there_is_said_at_the_start() {
 struct LeaseRevokeRequest {
     #[prost(int64, tag = "1")]
     id: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct DefragmentRequest {}
+
+#[derive(Clone, PartialEq, Message)]
+struct DisarmRequest {
+    #[prost(int32, tag = "1")]
+    action: i32,
+    #[prost(uint64, tag = "2")]
+    member_id: u64,
+    #[prost(int32, tag = "3")]
+    alarm: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -235,4 +340,14 @@ impl wire::Answer for HeaderOnly {
 impl Request for LeaseRevokeRequest {
     type Answer = HeaderOnly;
     const PATH: &'static str = "/etcdserverpb.Lease/LeaseRevoke";
+}
+
+impl Request for DefragmentRequest {
+    type Answer = HeaderOnly;
+    const PATH: &'static str = "/etcdserverpb.Maintenance/Defragment";
+}
+
+impl Request for DisarmRequest {
+    type Answer = AlarmResponse;
+    const PATH: &'static str = "/etcdserverpb.Maintenance/Alarm";
 }
