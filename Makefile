@@ -2,6 +2,7 @@
 
 KUBECTL := $(CURDIR)/target/tools/bin/kubectl
 HELM := $(CURDIR)/target/tools/bin/helm
+ETCD := $(CURDIR)/target/tools/bin/etcd
 PYTHON := $(CURDIR)/target/tools/python/bin/python
 NODE_MODULES := $(CURDIR)/target/tools/node/node_modules
 CORACLE := target/release/coracle
@@ -45,10 +46,10 @@ endif
 
 # Against a cluster of your own when KUBECONFIG is given on the command line, else against clusters that the suite starts.
 conformance: $(if $(GIVEN),,build)
-	@set-up/tools compiler kubectl helm python node
+	@set-up/tools compiler kubectl helm python node etcd
 	cargo build --locked -p coracle-conformance
 	@target/debug/coracle-conformance --kubectl $(KUBECTL) --helm $(HELM) --python $(PYTHON) \
-	  --node-modules $(NODE_MODULES) \
+	  --node-modules $(NODE_MODULES) --etcd $(ETCD) \
 	  $(if $(GIVEN),--kubeconfig $(KUBECONFIG),--start $(CORACLE)) \
 	  $(if $(E2E_TEST),upstream --e2e-test $(E2E_TEST) --subset $(or $(SUBSET),api) $(if $(ONLY),--only '$(ONLY)') \
 	    $(if $(RECORD),--record) $(foreach flag,$(SERVER),--server-flag=$(flag)),$(CASES))

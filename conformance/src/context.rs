@@ -26,6 +26,7 @@ pub struct Settings {
     pub kubectl: PathBuf,
     pub python: PathBuf,
     pub helm: PathBuf,
+    pub etcd: PathBuf,
     pub node_modules: PathBuf,
     /// The server's binary, when there is one to start.
     pub binary: Option<PathBuf>,

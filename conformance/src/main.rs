@@ -31,6 +31,9 @@ pub struct Arguments {
     /// The Helm to use
     #[arg(long, value_name = "FILE", default_value = "helm")]
     helm: PathBuf,
+    /// The etcd that servers are tried on
+    #[arg(long, value_name = "FILE", default_value = "etcd")]
+    etcd: PathBuf,
     /// A directory `node_modules` that has the package `@kubernetes/client-node`
     #[arg(long, value_name = "DIR", default_value = "node_modules")]
     node_modules: PathBuf,

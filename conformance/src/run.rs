@@ -74,6 +74,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
         kubectl: arguments.kubectl.clone(),
         python: arguments.python.clone(),
         helm: arguments.helm.clone(),
+        etcd: arguments.etcd.clone(),
         node_modules: std::path::absolute(&arguments.node_modules)?,
         binary: arguments.start.as_ref().map(std::path::absolute).transpose()?,
         kills: arguments.kills,

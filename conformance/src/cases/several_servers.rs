@@ -1,9 +1,9 @@
 //! Several servers on one etcd: what is written through one is read through the other, and either may die.
 
-use crate::case::{Case, Needs, Skipped};
+use crate::case::{Case, Needs};
 use crate::context::{Cluster, Context, until};
 use crate::server::{Process, Server, beside};
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io::{Read, Write};
@@ -29,10 +29,6 @@ struct Etcd {
 
 impl Etcd {
     fn start(outer: &Context) -> Result<Etcd> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let Some(binary) = std::env::split_paths(&path).map(|dir| dir.join("etcd")).find(|file| file.is_file()) else {
-            bail!(Skipped("etcd is not installed; `set-up/tools etcd` does that".to_owned()));
-        };
         let (client, peer) = (free_port()?, free_port()?);
         let (url, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
         let data_dir = outer.dir.path().join("etcd");
@@ -50,7 +46,8 @@ impl Etcd {
             "--initial-cluster",
             &format!("default={peer}"),
         ];
-        let process = Process::start(&binary, &arguments, &data_dir.with_extension("log"))?;
+        let process = Process::start(&outer.settings.etcd, &arguments, &data_dir.with_extension("log"));
+        let process = process.context("`set-up/tools etcd` installs one; --etcd FILE says where it is")?;
         until("etcd to be healthy", Duration::from_secs(30), || Ok(is_healthy(client)))?;
         Ok(Etcd { _process: process, url })
     }
