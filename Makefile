@@ -11,11 +11,12 @@ GIVEN := $(if $(findstring command line,$(origin KUBECONFIG)),$(KUBECONFIG))
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test unit conformance lint bench
+.PHONY: help run build test unit fuzz conformance lint bench
 
 help:
 	@echo "make run          start a control plane with three simulated nodes, in ./coracle-data; Ctrl-C ends it"
 	@echo "make test         all tests: each crate's own, then conformance against the release binary"
+	@echo "make fuzz         bad input for every decoder and patch, for longer than the tests do; FUZZ=100000 says how many of each"
 	@echo "make conformance  the black-box suite alone; KUBECONFIG=FILE tries that cluster instead, CASES='walk bad_input' some cases"
 	@echo "                  E2E_TEST=FILE runs Kubernetes' own conformance tests: SUBSET=api|hollow|full, ONLY='part of a name', RECORD=1"
 	@echo "                  keeps the results, SERVER='--store memory' are more flags of the server; docs/CONFORMANCE.md has the rest"
@@ -43,6 +44,10 @@ ifeq ($(NEXTEST),)
 else
 	cargo nextest run --workspace --locked --no-tests=pass
 endif
+
+# Readers of what clients send, on input that nobody meant.
+fuzz:
+	PROPTEST_CASES=$(or $(FUZZ),10000) cargo test --locked -p coracle-apiserver --lib bad_input
 
 # Against a cluster of your own when KUBECONFIG is given on the command line, else against clusters that the suite starts.
 conformance: $(if $(GIVEN),,build)

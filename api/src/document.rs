@@ -6,6 +6,18 @@ use std::borrow::Cow;
 
 pub type Map = serde_json::Map<String, Value>;
 
+/// Bytes of a value's JSON, about.
+pub fn size(value: &Value) -> usize {
+    match value {
+        Value::Null => 4,
+        Value::Bool(_) => 5,
+        Value::Number(_) => 8,
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => 2 + items.iter().map(|v| size(v) + 1).sum::<usize>(),
+        Value::Object(map) => 2 + map.iter().map(|(k, v)| k.len() + 4 + size(v)).sum::<usize>(),
+    }
+}
+
 /// Reads along a dotted path of object keys; `None` where a step is missing.
 pub fn get<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.').try_fold(object, |at, key| at.as_object()?.get(key))

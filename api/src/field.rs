@@ -72,6 +72,22 @@ pub enum BadValue {
     Printed(String),
 }
 
+impl BadValue {
+    /// Bytes that the value shows, about.
+    fn len(&self) -> usize {
+        match self {
+            BadValue::Value(Value::String(text)) | BadValue::Printed(text) => text.len(),
+            BadValue::Value(other) => crate::document::size(other),
+        }
+    }
+}
+
+/// `supported values: "a", "b"`
+fn one_of(supported: &[&str]) -> String {
+    let list: Vec<String> = supported.iter().map(|s| quote(s)).collect();
+    if list.is_empty() { String::new() } else { format!("supported values: {}", list.join(", ")) }
+}
+
 impl FieldError {
     /// The message without the path, as it stands in a status cause.
     pub fn body(&self) -> String {
@@ -147,9 +163,17 @@ pub fn is_printable(c: char) -> bool {
     c == ' ' || !(c.is_control() || c.is_whitespace() || invisible)
 }
 
-/// The errors found so far; validation functions push into it.
+/// Bytes of text that a refusal tells of what is wrong. What is found once they are reached is left out.
+pub const TEXT_MAX: usize = 1 << 20;
+
+/// The errors found so far; validation functions push into it. Of very many only the first are kept: what they show is
+/// the client's, and longer than what it sent.
 #[derive(Debug, Default, PartialEq)]
-pub struct Errors(pub Vec<FieldError>);
+pub struct Errors(pub Vec<FieldError>, Told);
+
+/// How much text the errors that were added are.
+#[derive(Debug, Default, PartialEq)]
+struct Told(usize);
 
 impl Errors {
     pub fn new() -> Errors {
@@ -160,9 +184,36 @@ impl Errors {
         self.0.is_empty()
     }
 
+    /// Whether no more errors are kept.
+    pub fn is_full(&self) -> bool {
+        self.1.0 > TEXT_MAX && !self.is_empty()
+    }
+
+    /// Adds what was found elsewhere.
+    pub fn append(&mut self, found: Errors) {
+        for error in found.0 {
+            self.add(error.kind, error.field, error.value, error.detail);
+        }
+    }
+
+    /// Adds an error, unless there are very many. (The first one is always kept.)
+    pub fn add(
+        &mut self,
+        kind: ErrorType,
+        field: impl Into<String>,
+        value: Option<BadValue>,
+        detail: impl Into<String>,
+    ) {
+        if self.is_full() {
+            return;
+        }
+        let (field, detail) = (field.into(), detail.into());
+        self.1.0 += field.len() + detail.len() + value.as_ref().map_or(0, BadValue::len);
+        self.0.push(FieldError { kind, field, value, detail });
+    }
+
     fn push(&mut self, kind: ErrorType, field: impl Into<String>, value: Option<Value>, detail: impl Into<String>) {
-        let value = value.map(BadValue::Value);
-        self.0.push(FieldError { kind, field: field.into(), value, detail: detail.into() });
+        self.add(kind, field, value.map(BadValue::Value), detail);
     }
 
     /// A value that must be given is missing; `detail` may be empty.
@@ -176,26 +227,17 @@ impl Errors {
 
     /// Like [`Errors::invalid`], for a structure that `printed` shows.
     pub fn invalid_printed(&mut self, field: impl Into<String>, printed: String, detail: impl Into<String>) {
-        let value = Some(BadValue::Printed(printed));
-        self.0.push(FieldError { kind: ErrorType::Invalid, field: field.into(), value, detail: detail.into() });
+        self.add(ErrorType::Invalid, field, Some(BadValue::Printed(printed)), detail);
     }
 
     /// Like [`Errors::not_supported`], for a structure.
     pub fn not_supported_printed(&mut self, field: impl Into<String>, printed: String, supported: &[&str]) {
-        self.not_supported(field, Value::Null, supported);
-        self.print_last(printed);
+        self.add(ErrorType::NotSupported, field, Some(BadValue::Printed(printed)), one_of(supported));
     }
 
     /// Like [`Errors::duplicate`], for a structure.
     pub fn duplicate_printed(&mut self, field: impl Into<String>, printed: String) {
-        self.duplicate(field, Value::Null);
-        self.print_last(printed);
-    }
-
-    fn print_last(&mut self, printed: String) {
-        if let Some(last) = self.0.last_mut() {
-            last.value = Some(BadValue::Printed(printed));
-        }
+        self.add(ErrorType::Duplicate, field, Some(BadValue::Printed(printed)), "");
     }
 
     pub fn type_invalid(&mut self, field: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) {
@@ -216,9 +258,7 @@ impl Errors {
 
     /// `supported` in the order upstream lists them (sorted, where upstream sorts).
     pub fn not_supported(&mut self, field: impl Into<String>, value: impl Into<Value>, supported: &[&str]) {
-        let list: Vec<String> = supported.iter().map(|s| quote(s)).collect();
-        let detail = if list.is_empty() { String::new() } else { format!("supported values: {}", list.join(", ")) };
-        self.push(ErrorType::NotSupported, field, Some(value.into()), detail);
+        self.push(ErrorType::NotSupported, field, Some(value.into()), one_of(supported));
     }
 
     /// `max` in bytes.

@@ -5,6 +5,7 @@
 use crate::field::{Errors, quote};
 use crate::kinds::{Kind, qualified};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 /// One entry of `details.causes`.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -259,14 +260,10 @@ impl ApiError {
 
 /// All errors in one text, each of them once.
 fn in_one(errors: &Errors) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    for error in &errors.0 {
-        let line = error.to_string();
-        if !lines.contains(&line) {
-            lines.push(line);
-        }
-    }
-    if lines.len() == 1 { lines.remove(0) } else { format!("[{}]", lines.join(", ")) }
+    let lines: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+    let mut seen = HashSet::new();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).filter(|line| seen.insert(*line)).collect();
+    if let [only] = lines[..] { only.to_owned() } else { format!("[{}]", lines.join(", ")) }
 }
 
 /// The `Status` of a deletion that is complete.

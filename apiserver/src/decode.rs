@@ -71,7 +71,8 @@ fn body(
     Ok(object)
 }
 
-fn decode(bytes: &[u8], format: Format, ty: TypeRef<'_>) -> Result<Decoded, codec::DecodeError> {
+/// A body of a type, in the format that it came in.
+pub fn decode(bytes: &[u8], format: Format, ty: TypeRef<'_>) -> Result<Decoded, codec::DecodeError> {
     match format {
         Format::Json => codec::json::decode(bytes, ty),
         Format::Yaml => codec::yaml::decode(bytes, ty),
@@ -274,7 +275,7 @@ impl<'a> Patch<'a> {
     }
 
     /// What field validation finds in the patch itself: fields that come twice, and operations with unknown ones.
-    fn problems(&self) -> Vec<Problem> {
+    pub fn problems(&self) -> Vec<Problem> {
         match self.kind {
             PatchKind::Json => patch::json::problems(self.body),
             PatchKind::Merge | PatchKind::Strategic => codec::json::problems(self.body, |_| true),

@@ -3,6 +3,8 @@
 mod admission;
 pub mod authn;
 pub mod authz;
+#[cfg(test)]
+mod bad_input;
 mod bootstrap;
 mod columns;
 mod component_status;

@@ -174,9 +174,19 @@ struct Clause<'h> {
 
 /// The forms of an `Accept` header, most wanted first: by quality, and of the same quality the more specific.
 fn clauses(accept: &str) -> Vec<Clause<'_>> {
+    /// More than anybody sends.
+    const MANY: usize = 12;
     let mut clauses: Vec<Clause> = accept.split(',').filter_map(Clause::parse).collect();
     // Upstream sorts with a relation that is no order; what comes out depends on the way, which for a handful of clauses is
     // insertion.
+    if clauses.len() > MANY {
+        clauses.sort_by(|a, b| {
+            b.quality
+                .total_cmp(&a.quality)
+                .then((a.kind == "*", a.subkind == "*").cmp(&(b.kind == "*", b.subkind == "*")))
+        });
+        return clauses;
+    }
     for end in 1..clauses.len() {
         let mut at = end;
         while at > 0 && clauses[at].before(&clauses[at - 1]) {
@@ -202,7 +212,7 @@ impl<'h> Clause<'h> {
         for (key, value) in parts.filter_map(|part| part.split_once('=')) {
             match key.trim_matches(' ') {
                 _ if value.is_empty() || value.contains('=') => {}
-                "q" => clause.quality = value.parse().unwrap_or(0.0),
+                "q" => clause.quality = value.parse().ok().filter(|quality: &f32| !quality.is_nan()).unwrap_or(0.0),
                 key => clause.parameters.push((key, value.trim_matches(' '))),
             }
         }

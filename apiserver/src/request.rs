@@ -57,14 +57,26 @@ pub struct Incoming {
 /// What the server has to say to a client besides the answer, each sentence once: a write that is tried again would
 /// repeat it.
 #[derive(Default)]
-pub struct Warnings(Mutex<Vec<String>>);
+pub struct Warnings(Mutex<Given>);
+
+#[derive(Default)]
+struct Given {
+    all: Vec<String>,
+    /// How many characters of them are told at least.
+    told: usize,
+}
 
 impl Warnings {
+    /// Takes note of a sentence, unless those that came before it leave no room to tell it.
     pub fn add(&self, message: impl Into<String>) {
+        let mut given = self.0.lock();
+        if given.told > WARNINGS {
+            return;
+        }
         let message = message.into();
-        let mut all = self.0.lock();
-        if !all.contains(&message) {
-            all.push(message);
+        if !given.all.contains(&message) {
+            given.told += message.chars().take(ONE_OF_MANY_WARNINGS).count();
+            given.all.push(message);
         }
     }
 }
@@ -120,7 +132,7 @@ where
             )
         }
     };
-    add_warnings(&mut response, &warnings.0.lock());
+    add_warnings(&mut response, &warnings.0.lock().all);
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
     if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
@@ -351,6 +363,15 @@ mod tests {
         let mut response = Response::new(response::full(""));
         add_warnings(&mut response, warnings);
         response.headers().get_all(header::WARNING).iter().map(|value| value.len() - "299 - \"\"".len()).collect()
+    }
+
+    #[test]
+    fn warnings_that_nobody_would_be_told_are_not_kept() {
+        let warnings = Warnings::default();
+        (0..100_000).for_each(|i| warnings.add(format!("{i} {}", "x".repeat(50))));
+        let kept = warnings.0.lock();
+        assert!((70..90).contains(&kept.all.len()), "{}", kept.all.len());
+        assert_eq!(warned(&kept.all).len(), kept.all.len() - 1);
     }
 
     #[test]

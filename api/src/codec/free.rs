@@ -1,6 +1,6 @@
 //! Field validation of JSON that has no schema: patches.
 
-use super::{MAX_PROBLEMS, Problem};
+use super::{Problem, Problems};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::collections::HashSet;
 use std::fmt;
@@ -10,13 +10,13 @@ pub(super) fn problems<'de, D: Deserializer<'de>>(
     reader: D,
     known: &dyn Fn(&[&str]) -> bool,
 ) -> Result<Vec<Problem>, D::Error> {
-    let mut found = Found { problems: Vec::new(), path: Vec::new(), known };
+    let mut found = Found { problems: Problems::default(), path: Vec::new(), known };
     Node(&mut found).deserialize(reader)?;
-    Ok(found.problems)
+    Ok(found.problems.found)
 }
 
 struct Found<'k> {
-    problems: Vec<Problem>,
+    problems: Problems,
     path: Vec<Step>,
     known: &'k dyn Fn(&[&str]) -> bool,
 }
@@ -28,18 +28,15 @@ struct Step {
 
 impl Found<'_> {
     fn report(&mut self, duplicate: bool) {
-        let mut path = String::new();
-        for step in &self.path {
-            match step.is_index {
-                true => path.push_str(&format!("[{}]", step.text)),
-                false if path.is_empty() => path.push_str(&step.text),
-                false => path.extend([".", &step.text]),
+        self.problems.report(duplicate, |path| {
+            for step in &self.path {
+                match step.is_index {
+                    true => path.push_str(&format!("[{}]", step.text)),
+                    false if path.is_empty() => path.push_str(&step.text),
+                    false => path.extend([".", &step.text]),
+                }
             }
-        }
-        let problem = if duplicate { Problem::Duplicate(path) } else { Problem::Unknown(path) };
-        if self.problems.len() < MAX_PROBLEMS && !self.problems.contains(&problem) {
-            self.problems.push(problem);
-        }
+        });
     }
 }
 

@@ -25,8 +25,9 @@ use words::Words;
 
 /// Deepest nesting of a body or of a patched object.
 pub const MAX_DEPTH: usize = 128;
-/// Problems are reported up to this number, as upstream does.
+/// Problems are reported up to this number, as upstream does, and until they are this many bytes.
 const MAX_PROBLEMS: usize = 100;
+const MAX_PROBLEM_BYTES: usize = 1 << 20;
 
 /// A decoded object, and what strict field validation has to say about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +47,30 @@ pub enum Problem {
     Yaml(Vec<String>),
     /// What is wrong with an operation of a JSON patch.
     Operation(Box<Problem>),
+}
+
+/// The first problems of a body, each once.
+#[derive(Default)]
+struct Problems {
+    found: Vec<Problem>,
+    /// Of all that was reported.
+    bytes: usize,
+}
+
+impl Problems {
+    /// Takes note of a field that comes twice or is not known; `write` writes its path.
+    fn report(&mut self, is_duplicate: bool, write: impl FnOnce(&mut String)) {
+        if self.found.len() >= MAX_PROBLEMS || self.bytes > MAX_PROBLEM_BYTES {
+            return;
+        }
+        let mut path = String::new();
+        write(&mut path);
+        self.bytes += path.len();
+        let problem = if is_duplicate { Problem::Duplicate(path) } else { Problem::Unknown(path) };
+        if !self.found.contains(&problem) {
+            self.found.push(problem);
+        }
+    }
 }
 
 impl fmt::Display for Problem {

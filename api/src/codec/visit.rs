@@ -3,7 +3,7 @@
 use super::keys::{AnyKey, Key, KeyOf};
 use super::skip::Skipped;
 use super::words::{Found, Mismatch, Path, Words};
-use super::{Decoded, MAX_PROBLEMS, Problem, base64};
+use super::{Decoded, Problems, base64};
 use crate::quantity::Quantity;
 use crate::schema::{Field, FieldType, Presence, TypeRef};
 use crate::{Map, time};
@@ -18,21 +18,23 @@ pub(super) fn decode<'de, D: Deserializer<'de>>(
     ty: TypeRef<'_>,
     words: Words,
 ) -> Result<Result<Decoded, Mismatch>, D::Error> {
-    let mut findings = Findings { words, problems: Vec::new(), mismatch: None };
+    let mut findings = Findings { words, problems: Problems::default(), is_strict: true, mismatch: None };
     let seed = Node { findings: &mut findings, owner: ty, shape: Shape::Object(ty), path: &Path::Root };
     let value = seed.deserialize(reader)?;
     Ok(match findings.mismatch {
         Some(mismatch) => Err(mismatch),
         None => Ok(Decoded {
             value: if value.is_null() { Value::Object(Map::new()) } else { value },
-            problems: findings.problems,
+            problems: findings.problems.found,
         }),
     })
 }
 
 struct Findings {
     words: Words,
-    problems: Vec<Problem>,
+    problems: Problems,
+    /// Whether problems are reported.
+    is_strict: bool,
     /// What is told: the first wrong type, unless something that ends the decoding follows.
     mismatch: Option<Mismatch>,
 }
@@ -85,13 +87,8 @@ impl<'de> DeserializeSeed<'de> for Node<'_, '_> {
 
 impl<'a, 's> Node<'a, 's> {
     fn report(&mut self, duplicate: bool, key: &str) {
-        if self.findings.problems.len() < MAX_PROBLEMS {
-            let mut path = String::new();
-            Path::Key(self.path, key).write(&mut path);
-            let problem = if duplicate { Problem::Duplicate(path) } else { Problem::Unknown(path) };
-            if !self.findings.problems.contains(&problem) {
-                self.findings.problems.push(problem);
-            }
+        if self.findings.is_strict {
+            self.findings.problems.report(duplicate, |path| Path::Key(self.path, key).write(path));
         }
     }
 
@@ -112,6 +109,10 @@ impl<'a, 's> Node<'a, 's> {
         match &self.findings.mismatch {
             Some(first) if first.of_type => {}
             Some(first) if first.ends || !ends => {
+                // Only the type's own fields are told after others: what is said of the rest would be thrown away.
+                if !self.path.is_type() {
+                    return Value::Null;
+                }
                 let next = make(words);
                 if next.of_type {
                     self.findings.mismatch = Some(next);
@@ -390,13 +391,12 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
         }
         if let Some(ty) = self.object() {
             // What reads itself is not strict.
-            let (kept, reads_itself) = (self.findings.problems.len(), self.shape.reads_itself());
+            let (was_strict, reads_itself) = (self.findings.is_strict, self.shape.reads_itself());
+            self.findings.is_strict &= !reads_itself;
             let findings = &mut *self.findings;
             let node = Node { findings, owner: self.owner, shape: self.shape, path: self.path };
             let object = node.read_object(ty, entries);
-            if reads_itself {
-                self.findings.problems.truncate(kept);
-            }
+            self.findings.is_strict = was_strict;
             return object;
         }
         while entries.next_entry::<Skipped, Skipped>()?.is_some() {}

@@ -103,6 +103,11 @@ pub(super) enum Path<'p> {
 }
 
 impl Path<'_> {
+    /// Whether an object's type stands here, or the object itself.
+    pub fn is_type(&self) -> bool {
+        matches!(self, Path::Root | Path::Field(Path::Root, _, "kind" | "apiVersion"))
+    }
+
     /// `spec.containers[0].image`
     pub fn write(&self, out: &mut String) {
         match self {
@@ -176,8 +181,7 @@ impl Words {
             Shape::Object(ty) => ty.ty.go_name().into(),
             Shape::Field(ty) => super::go::type_name(ty, owner, path.field(), path.depth()),
         };
-        let of_type =
-            self != Words::Converter && matches!(path, Path::Root | Path::Field(Path::Root, _, "kind" | "apiVersion"));
+        let of_type = self != Words::Converter && path.is_type();
         let after = match path.field() {
             // Kind and version are read before the rest, into a struct without a name.
             None if of_type => format!(" into Go value of type {TYPE_STRUCT}"),

@@ -5,6 +5,8 @@ use super::{DecodeError, Decoded, Problem, json, repeats, visit};
 use crate::schema::TypeRef;
 use serde::Deserialize;
 use serde_json::Value;
+use std::panic::resume_unwind;
+use std::thread;
 
 /// Decodes one YAML document of a type; what follows the first document is ignored. Depth (64), aliases and events are
 /// bounded; size is the caller's to limit.
@@ -41,7 +43,30 @@ pub fn problems(bytes: &[u8]) -> Vec<Problem> {
     if lines.is_empty() { Vec::new() } else { vec![Problem::Yaml(lines)] }
 }
 
-fn with<R>(
+/// The thread that reads YAML. The reader recurses with each level of nesting and takes much of the stack for it, more than
+/// the threads that answer requests have.
+pub const THREAD: &str = "yaml";
+/// Bytes of its stack, of which only those that are used take memory.
+pub const STACK: usize = 16 << 20;
+
+/// Reads a document on a stack that is large enough.
+fn with<R: Send>(
+    bytes: &[u8],
+    read: impl for<'de, 'e> Fn(serde_saphyr::Deserializer<'de, 'e>) -> Result<R, serde_saphyr::Error> + Send,
+) -> Result<R, String> {
+    if thread::current().name() == Some(THREAD) {
+        return read_here(bytes, read);
+    }
+    thread::scope(|scope| {
+        let reader = thread::Builder::new().name(THREAD.to_owned()).stack_size(STACK);
+        match reader.spawn_scoped(scope, || read_here(bytes, read)) {
+            Ok(running) => running.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(why) => Err(format!("yaml: {why}")),
+        }
+    })
+}
+
+fn read_here<R>(
     bytes: &[u8],
     read: impl for<'de, 'e> Fn(serde_saphyr::Deserializer<'de, 'e>) -> Result<R, serde_saphyr::Error>,
 ) -> Result<R, String> {

@@ -4,8 +4,10 @@ use super::element::Element;
 use super::set::FieldSet;
 use super::shape::{Atom, List, Scalar, Shape};
 use crate::Map;
+use crate::field::TEXT_MAX;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::fmt;
 
 /// The fields of an object: each leaf, each item of a list with keys or of a set, each entry of a map.
 pub(super) fn fields<'a>(value: &'a Value, shape: Shape<'a>) -> FieldSet<'a> {
@@ -78,54 +80,91 @@ impl<'a> Iterator for Groups<'a> {
 
 /// What is wrong with an object that was applied, in `structured-merge-diff`'s words; `None` if it fits its type.
 pub(super) fn misfits(value: &Value, shape: Shape<'_>) -> Option<String> {
-    let mut wrong = Vec::new();
-    check(value, shape, "", &mut wrong);
-    match wrong.len() {
+    let mut wrong = Misfits::default();
+    check(value, shape, &Place::Root, &mut wrong);
+    match wrong.texts.len() {
         0 => None,
-        1 => wrong.pop(),
-        _ => Some(format!("errors:\n  {}", wrong.join("\n  "))),
+        1 => wrong.texts.pop(),
+        _ => Some(format!("errors:\n  {}", wrong.texts.join("\n  "))),
     }
 }
 
-fn check(value: &Value, shape: Shape<'_>, path: &str, wrong: &mut Vec<String>) {
-    let located = |message: String| if path.is_empty() { message } else { format!("{path}: {message}") };
+/// What is wrong; the first findings, if all of them would be too much text.
+#[derive(Default)]
+struct Misfits {
+    texts: Vec<String>,
+    bytes: usize,
+}
+
+impl Misfits {
+    fn is_full(&self) -> bool {
+        self.bytes > TEXT_MAX
+    }
+
+    fn push(&mut self, place: &Place<'_>, message: String) {
+        let text = if matches!(place, Place::Root) { message } else { format!("{place}: {message}") };
+        self.bytes += text.len();
+        self.texts.push(text);
+    }
+}
+
+/// Where a value stands: a list linked through the stack, which becomes text only when there is something to say.
+enum Place<'p> {
+    Root,
+    Element(&'p Place<'p>, &'p Element<'p>),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Root => Ok(()),
+            Place::Element(parent, element) => write!(f, "{parent}{element}"),
+        }
+    }
+}
+
+fn check(value: &Value, shape: Shape<'_>, place: &Place<'_>, wrong: &mut Misfits) {
     match (shape.atom(value), value) {
+        _ if wrong.is_full() => {}
         (_, Value::Null) => {}
-        (Atom::Scalar(kind), _) => wrong.extend(misfit(kind, value).map(located)),
+        (Atom::Scalar(kind), _) => {
+            if let Some(message) = misfit(kind, value) {
+                wrong.push(place, message);
+            }
+        }
         (Atom::Map { .. }, Value::Object(map)) => {
             for (key, child) in map {
                 let (below, named) = shape.child(key);
-                let path = format!("{path}.{key}");
+                let element = Element::field(key);
+                let place = Place::Element(place, &element);
                 if !named && !shape.is_open() {
-                    wrong.push(format!("{path}: field not declared in schema"));
-                    return;
+                    return wrong.push(&place, "field not declared in schema".to_owned());
                 }
-                check(child, below, &path, wrong);
+                check(child, below, &place, wrong);
             }
         }
-        (Atom::Map { .. }, other) => wrong.push(located(format!("expected map, got &{{{}}}", go_value(other)))),
+        (Atom::Map { .. }, other) => wrong.push(place, format!("expected map, got &{{{}}}", go_value(other))),
         (Atom::List(list), Value::Array(items)) => {
             let mut seen = BTreeSet::new();
             for (i, item) in items.iter().enumerate() {
                 let element = match list.element(item) {
                     Ok(element) => element,
-                    Err(message) => return wrong.push(located(format!("element {i}: {message}"))),
+                    Err(message) => return wrong.push(place, format!("element {i}: {message}")),
                 };
-                check(item, list.item(), &format!("{path}{element}"), wrong);
-                let text = format!("duplicate entries for key {element}");
-                if !seen.insert(element) {
-                    wrong.push(located(text));
+                check(item, list.item(), &Place::Element(place, &element), wrong);
+                if let Some(twice) = seen.replace(element).filter(|_| !wrong.is_full()) {
+                    wrong.push(place, format!("duplicate entries for key {twice}"));
                 }
             }
         }
         (Atom::AtomicList, Value::Array(items)) => {
             if let Shape::List(list) = shape {
                 for (i, item) in items.iter().enumerate() {
-                    check(item, list.item(), &format!("{path}[{i}]"), wrong);
+                    check(item, list.item(), &Place::Element(place, &Element::Index(i as i64)), wrong);
                 }
             }
         }
-        (_, other) => wrong.push(located(format!("expected list, got &{{{}}}", go_value(other)))),
+        (_, other) => wrong.push(place, format!("expected list, got &{{{}}}", go_value(other))),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::kinds;
 use crate::schema::{Schema, TypeRef};
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashMap};
 
 /// Entries of a list that a client may send.
 const SENT_MAX: usize = 1000;
@@ -95,13 +95,6 @@ impl<'a> Manager<'a> {
         Ok(Manager { name, operation, version, subresource, time, set, stored: Some(place) })
     }
 
-    /// Takes over the fields of a younger entry.
-    fn absorb(&mut self, other: Manager<'a>) {
-        self.set.unite(other.set);
-        self.time = other.time;
-        self.stored = None;
-    }
-
     fn encode(&self) -> Value {
         let mut entry = crate::Map::new();
         let texts = [
@@ -134,12 +127,22 @@ impl<'a> Managers<'a> {
         for (place, entry) in entries.iter().enumerate() {
             all.push(Manager::decode(entry, place)?);
         }
+        let mut managers = Managers(all);
+        managers.keep_last();
+        Ok(managers)
+    }
+
+    /// Keeps of the entries for one manager the last.
+    fn keep_last(&mut self) {
+        let all = &self.0;
         let mut order: Vec<usize> = (0..all.len()).collect();
         order.sort_by(|a, b| all[*a].identity().cmp(&all[*b].identity()));
-        let doubled = |pair: &[usize]| all[pair[0]].is(&all[pair[1]]).then_some(pair[0]);
-        let stale: BTreeSet<usize> = order.windows(2).filter_map(doubled).collect();
-        all.retain(|m| m.stored.is_none_or(|place| !stale.contains(&place)));
-        Ok(Managers(all))
+        let mut is_stale = vec![false; all.len()];
+        for pair in order.windows(2) {
+            is_stale[pair[0]] = all[pair[0]].is(&all[pair[1]]);
+        }
+        let mut is_stale = is_stale.into_iter();
+        self.0.retain(|_| !is_stale.next().unwrap_or_default());
     }
 
     /// The entries that the list in the object that was sent asks for. `None` if it says nothing of use; the stored
@@ -176,6 +179,12 @@ impl<'a> Managers<'a> {
         }
     }
 
+    /// As [`Managers::put`], for many.
+    pub fn put_all(&mut self, managers: impl IntoIterator<Item = Manager<'a>>) {
+        self.0.extend(managers);
+        self.keep_last();
+    }
+
     pub fn find(&self, like: &Manager<'_>) -> Option<&Manager<'a>> {
         self.0.iter().find(|m| m.is(like))
     }
@@ -197,37 +206,44 @@ impl<'a> Managers<'a> {
         let (mut updaters, mut rest): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.0).into_iter().partition(|m| m.operation == Operation::Update);
         updaters.sort_by(|a, b| (&a.time, a.identity()).cmp(&(&b.time, b.identity())));
-        let is_bucket = |m: &Manager<'_>, version: &str| {
-            m.name == BUCKET && m.version == version && m.subresource.is_empty() && m.operation == Operation::Update
-        };
-        // What has been gone through; the first of a version becomes the bucket when a second one follows.
-        let mut done: Vec<Manager<'a>> = Vec::new();
-        let mut queue = updaters.into_iter();
-        while left > most {
-            let Some(next) = queue.next() else { break };
-            let Some(first) = done.iter().position(|m| m.version == next.version) else {
-                done.push(next);
+        let is_bucket = |m: &Manager<'_>| m.name == BUCKET && m.subresource.is_empty();
+        let buckets: HashMap<String, usize> = updaters
+            .iter()
+            .enumerate()
+            .filter(|(_, m)| is_bucket(m))
+            .map(|(at, m)| (m.version.to_string(), at))
+            .collect();
+        // The first of a version becomes the bucket when a second one follows.
+        let mut firsts: HashMap<String, usize> = HashMap::new();
+        // The sets that a bucket takes over, united when all are known: it may be large, and they many.
+        let mut taken: BTreeMap<usize, Vec<FieldSet<'a>>> = BTreeMap::new();
+        let mut is_gone = vec![false; updaters.len()];
+        for at in 0..updaters.len() {
+            if left <= most {
+                break;
+            }
+            let version = updaters[at].version.to_string();
+            let Some(first) = firsts.get(&version) else {
+                firsts.insert(version, at);
                 continue;
             };
             // The bucket may be a younger entry than its first member.
-            let young = queue.as_slice().iter().position(|m| is_bucket(m, &next.version));
-            if let Some(young) = young {
-                let mut remaining: Vec<_> = queue.collect();
-                let bucket = &mut remaining[young];
-                bucket.absorb(next);
-                queue = remaining.into_iter();
-            } else {
-                let bucket = &mut done[first];
-                if !is_bucket(bucket, &next.version) {
-                    bucket.name = Cow::Borrowed(BUCKET);
-                    bucket.subresource = Cow::Borrowed("");
-                }
-                bucket.absorb(next);
-            }
+            let to = buckets.get(&version).filter(|young| **young > at).unwrap_or(first);
+            let mut sets = taken.remove(&at).unwrap_or_default();
+            sets.push(std::mem::take(&mut updaters[at].set));
+            taken.entry(*to).or_default().append(&mut sets);
+            let time = updaters[at].time.take();
+            let bucket = &mut updaters[*to];
+            (bucket.name, bucket.subresource) = (Cow::Borrowed(BUCKET), Cow::Borrowed(""));
+            (bucket.time, bucket.stored) = (time, None);
+            is_gone[at] = true;
             left -= 1;
         }
-        rest.extend(done);
-        rest.extend(queue);
+        for (to, mut sets) in taken {
+            sets.push(std::mem::take(&mut updaters[to].set));
+            updaters[to].set = FieldSet::union(sets);
+        }
+        rest.extend(updaters.into_iter().zip(is_gone).filter(|(_, is_gone)| !is_gone).map(|(m, _)| m));
         self.0 = rest;
     }
 }

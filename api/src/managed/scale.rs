@@ -3,12 +3,13 @@
 //! A write of `scale` is a write of the `Scale` object, at `autoscaling/v1`; what comes of it is then carried to the
 //! parent's entries, at the parent's version.
 
-use super::managers::{Manager, Managers};
+use super::managers::{Manager, Managers, Operation};
 use super::set::FieldSet;
 use super::{Element, MANAGED_FIELDS};
 use crate::document;
 use serde_json::Value;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 const SCALE_VERSION: &str = "autoscaling/v1";
 const REPLICAS: [&str; 2] = ["spec", "replicas"];
@@ -35,24 +36,37 @@ pub fn scaled_managed_fields(parent: &Value, scale: &Value, version: &str, repli
     let place = path(replicas);
     let mut lost = FieldSet::default();
     lost.insert(&place);
+    // A manager of several versions is one each time.
+    let mut still: BTreeMap<(String, Operation, String), usize> = BTreeMap::new();
+    let who = |m: &Manager<'_>| (m.name.to_string(), m.operation, m.subresource.to_string());
+    owners.iter().for_each(|owner| *still.entry(who(owner)).or_default() += 1);
+    let mut known: BTreeMap<(String, Operation, String), usize> = BTreeMap::new();
     managers.0.retain_mut(|manager| {
         if !manager.set.has(&place) {
             return true;
         }
-        let still = |m: &Manager<'_>| {
-            (&m.name, m.operation, &m.subresource) == (&manager.name, manager.operation, &manager.subresource)
-        };
-        match owners.iter().position(still) {
-            Some(at) => drop(owners.remove(at)),
+        match still.get_mut(&who(manager)).filter(|count| **count > 0) {
+            Some(count) => {
+                *count -= 1;
+                *known.entry(who(manager)).or_default() += 1;
+            }
             None => manager.lose(&lost),
         }
         !manager.set.is_empty()
     });
-    for mut owner in owners {
-        move_to(&mut owner, version, replicas);
+    // The first of the owners are those that the parent knew.
+    owners.retain(|owner| match known.get_mut(&who(owner)).filter(|count| **count > 0) {
+        Some(count) => {
+            *count -= 1;
+            false
+        }
+        None => true,
+    });
+    for owner in &mut owners {
+        move_to(owner, version, replicas);
         owner.time = None;
-        managers.put(owner);
     }
+    managers.put_all(owners);
     managers.encode().into_list(|at| list.and_then(|list| list.get(at)).cloned().unwrap_or_default())
 }
 

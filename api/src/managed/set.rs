@@ -8,6 +8,7 @@ use crate::Map;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::ops::ControlFlow;
 
 /// A set of field paths. That a field is in the set says nothing about the fields below it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,6 +22,23 @@ pub(super) struct Node<'a> {
     pub element: Element<'a>,
     pub member: bool,
     pub children: FieldSet<'a>,
+}
+
+/// Nodes in which elements are looked up, each after the one before.
+struct Sought<'s, 'a>(&'s [Node<'a>]);
+
+impl<'s, 'a> Sought<'s, 'a> {
+    /// Goes on in steps that double: of many small sets each looks up a few fields in one that is large.
+    fn find(&mut self, element: &Element<'_>) -> Option<&'s Node<'a>> {
+        let mut end = 1;
+        while self.0.get(end - 1).is_some_and(|node| node.element < *element) {
+            end *= 2;
+        }
+        let near = &self.0[..end.min(self.0.len())];
+        let at = near.partition_point(|node| node.element < *element);
+        self.0 = &self.0[at..];
+        self.0.first().filter(|node| node.element == *element)
+    }
 }
 
 impl<'a> FieldSet<'a> {
@@ -204,10 +222,9 @@ impl<'a> FieldSet<'a> {
         if other.is_empty() {
             return changed;
         }
-        let mut rest = other.nodes.iter().peekable();
+        let mut others = Sought(&other.nodes);
         self.nodes.retain_mut(|node| {
-            while rest.next_if(|o| o.element < node.element).is_some() {}
-            if let Some(other) = rest.peek().filter(|o| o.element == node.element) {
+            if let Some(other) = others.find(&node.element) {
                 changed |= change(node, other);
             }
             node.member || !node.children.is_empty()
@@ -218,10 +235,9 @@ impl<'a> FieldSet<'a> {
     /// The members that both sets have.
     pub fn intersection(&self, other: &FieldSet<'_>) -> FieldSet<'a> {
         let mut both = FieldSet::default();
-        let mut rest = other.nodes.iter().peekable();
+        let mut others = Sought(&other.nodes);
         for node in &self.nodes {
-            while rest.next_if(|o| o.element < node.element).is_some() {}
-            if let Some(other) = rest.peek().filter(|o| o.element == node.element) {
+            if let Some(other) = others.find(&node.element) {
                 let children = node.children.intersection(&other.children);
                 both.put(node.element.clone(), node.member && other.member, children);
             }
@@ -229,18 +245,25 @@ impl<'a> FieldSet<'a> {
         both
     }
 
-    /// Calls `visit` with the text of each member's path: those of a level first, then what is below them.
-    pub fn each_path(&self, visit: &mut impl FnMut(&str)) {
-        self.each_below("", visit);
+    /// How many fields are in the set.
+    pub fn len(&self) -> usize {
+        self.nodes.iter().map(|n| usize::from(n.member) + n.children.len()).sum()
     }
 
-    fn each_below(&self, prefix: &str, visit: &mut impl FnMut(&str)) {
+    /// Calls `visit` with the text of each member's path, until it breaks off: those of a level first, then what is below
+    /// them.
+    pub fn each_path(&self, visit: &mut impl FnMut(&str) -> ControlFlow<()>) -> ControlFlow<()> {
+        self.each_below("", visit)
+    }
+
+    fn each_below(&self, prefix: &str, visit: &mut impl FnMut(&str) -> ControlFlow<()>) -> ControlFlow<()> {
         for node in self.nodes.iter().filter(|n| n.member) {
-            visit(&format!("{prefix}{}", node.element));
+            visit(&format!("{prefix}{}", node.element))?;
         }
         for node in self.nodes.iter().filter(|n| !n.children.is_empty()) {
-            node.children.each_below(&format!("{prefix}{}", node.element), visit);
+            node.children.each_below(&format!("{prefix}{}", node.element), visit)?;
         }
+        ControlFlow::Continue(())
     }
 
     /// Takes out the field at a path of names, with everything below it.

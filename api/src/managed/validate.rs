@@ -30,7 +30,8 @@ pub fn validate_managed_fields(object: &Value, errors: &mut Errors) {
 /// Checks a manager's name: length and printable characters.
 pub fn validate_field_manager(name: &str, field: &str, errors: &mut Errors) {
     if name.len() > MANAGER_MAX {
-        errors.too_long(field, MANAGER_MAX);
+        // Of what is in there nothing is said: each character would be an error that shows all of them.
+        return errors.too_long(field, MANAGER_MAX);
     }
     for (at, c) in name.char_indices().filter(|(_, c)| !is_printable(*c)) {
         errors.invalid(field, name, format!("invalid character U+{:04X} (at position {at})", c as u32));

@@ -5,6 +5,7 @@
 
 use super::{sort, unprocessable};
 use crate::codec::{self, MAX_DEPTH, depth};
+use crate::document::size;
 use crate::status::ApiError;
 use crate::{Map, Value};
 
@@ -12,6 +13,9 @@ use crate::{Map, Value};
 const MAX_OPERATIONS: usize = 10_000;
 /// Bytes of JSON that the `copy` operations of one patch may add.
 const MAX_COPIED: usize = 3 << 20;
+/// List items that one patch may push along by inserting and removing before them, and bytes of JSON that it may move: each
+/// operation may concern all of the object.
+const MAX_MOVED: usize = 100_000_000;
 
 /// Applies a patch. `checked`: the fields of its operations are validated, which says more about wrong ones. 400 for what is
 /// not a JSON patch, 413 for too many operations, 422 where one does not apply.
@@ -23,11 +27,30 @@ pub fn apply(mut object: Value, patch: &[u8], checked: bool) -> Result<Value, Ap
             operations.len()
         )));
     }
-    let mut copied = 0;
+    let mut spent = Spent::default();
     for operation in operations {
-        Operation(operation).apply(&mut object, &mut copied).ok_or_else(unprocessable)?;
+        Operation(operation).apply(&mut object, &mut spent).ok_or_else(unprocessable)?;
     }
     Ok(object)
+}
+
+/// What the operations so far have cost.
+#[derive(Default)]
+struct Spent {
+    copied: usize,
+    moved: usize,
+}
+
+impl Spent {
+    fn copy(&mut self, bytes: usize) -> Option<()> {
+        self.copied += bytes;
+        (self.copied <= MAX_COPIED).then_some(())
+    }
+
+    fn shift(&mut self, count: usize) -> Option<()> {
+        self.moved += count;
+        (self.moved <= MAX_MOVED).then_some(())
+    }
 }
 
 fn read(patch: &[u8], checked: bool) -> Result<Vec<Map>, String> {
@@ -81,14 +104,14 @@ struct Place<'v> {
 
 impl Operation {
     /// `None` if the operation cannot be carried out; clients are not told why.
-    fn apply(self, object: &mut Value, copied: &mut usize) -> Option<()> {
+    fn apply(self, object: &mut Value, spent: &mut Spent) -> Option<()> {
         match self.0.get("op")?.as_str()? {
-            "add" => self.add(object),
-            "remove" => self.remove(object),
+            "add" => self.add(object, spent),
+            "remove" => self.remove(object, spent),
             "replace" => self.replace(object),
             "test" => self.test(object),
-            "move" => self.moved(object),
-            "copy" => self.copy(object, copied),
+            "move" => self.moved(object, spent),
+            "copy" => self.copy(object, spent),
             _ => None,
         }
     }
@@ -105,12 +128,12 @@ impl Operation {
         self.0.get("value").cloned().unwrap_or_default()
     }
 
-    fn add(self, object: &mut Value) -> Option<()> {
-        find(object, self.path()?)?.insert(self.value())
+    fn add(self, object: &mut Value, spent: &mut Spent) -> Option<()> {
+        find(object, self.path()?)?.insert(self.value(), spent)
     }
 
-    fn remove(self, object: &mut Value) -> Option<()> {
-        find(object, self.path()?)?.take().map(drop)
+    fn remove(self, object: &mut Value, spent: &mut Spent) -> Option<()> {
+        find(object, self.path()?)?.take(spent).map(drop)
     }
 
     fn replace(self, object: &mut Value) -> Option<()> {
@@ -139,43 +162,31 @@ impl Operation {
         equal.then_some(())
     }
 
-    fn moved(self, object: &mut Value) -> Option<()> {
-        let value = find(object, self.from()?)?.take()?;
+    fn moved(self, object: &mut Value, spent: &mut Spent) -> Option<()> {
+        let value = find(object, self.from()?)?.take(spent)?;
         let path = self.path()?;
+        spent.shift(size(&value))?;
         bound_depth(path, &value)?;
-        find(object, path)?.insert(value)
+        find(object, path)?.insert(value, spent)
     }
 
-    fn copy(self, object: &mut Value, copied: &mut usize) -> Option<()> {
+    fn copy(self, object: &mut Value, spent: &mut Spent) -> Option<()> {
         let (source, path) = (find(object, self.from()?)?.slot()?, self.path()?);
         let value = match source {
             None => Value::Null,
             Some(source) => {
+                spent.copy(size(source))?;
                 bound_depth(path, source)?;
-                *copied += size(source);
                 source.clone()
             }
         };
-        let place = find(object, path)?;
-        if *copied > MAX_COPIED { None } else { place.insert(value) }
+        find(object, path)?.insert(value, spent)
     }
 }
 
 /// Keeps repeated moves and copies from nesting without end.
 fn bound_depth(path: &str, value: &Value) -> Option<()> {
     (path.matches('/').count() + depth(value, MAX_DEPTH) <= MAX_DEPTH).then_some(())
-}
-
-/// Bytes of a value's JSON.
-fn size(value: &Value) -> usize {
-    match value {
-        Value::Null => 4,
-        Value::Bool(_) => 5,
-        Value::Number(_) => 8,
-        Value::String(text) => text.len() + 2,
-        Value::Array(items) => 2 + items.iter().map(|v| size(v) + 1).sum::<usize>(),
-        Value::Object(map) => 2 + map.iter().map(|(k, v)| k.len() + 4 + size(v)).sum::<usize>(),
-    }
 }
 
 /// Follows a JSON pointer up to its last token; `None` where a step is missing or there is no token.
@@ -204,12 +215,13 @@ impl<'v> Place<'v> {
         }
     }
 
-    fn insert(self, value: Value) -> Option<()> {
+    fn insert(self, value: Value, spent: &mut Spent) -> Option<()> {
         match self.parent {
             Value::Object(map) => drop(map.insert(self.key, value)),
             Value::Array(items) if self.key == "-" => items.push(value),
             Value::Array(items) => {
                 let at = index(&self.key, items.len() + 1)?;
+                spent.shift(items.len() - at)?;
                 items.insert(at, value);
             }
             _ => return None,
@@ -217,11 +229,12 @@ impl<'v> Place<'v> {
         Some(())
     }
 
-    fn take(self) -> Option<Value> {
+    fn take(self, spent: &mut Spent) -> Option<Value> {
         match self.parent {
             Value::Object(map) => map.remove(&self.key),
             Value::Array(items) => {
                 let at = index(&self.key, items.len())?;
+                spent.shift(items.len() - at)?;
                 Some(items.remove(at))
             }
             _ => None,

@@ -182,7 +182,8 @@ fn retain_keys(original: &mut Map, patch: &mut Map) -> Result<(), ApiError> {
     const WRONG: &str = "invalid patch format of retainKeys";
     let Some(keys) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
     let Value::Array(keys) = keys else { return Err(bad(WRONG)) };
-    let keeps = |key: &str| keys.iter().any(|k| k == key);
+    let keys: HashSet<&str> = keys.iter().filter_map(Value::as_str).collect();
+    let keeps = |key: &str| keys.contains(key);
     let is_directive = |key: &str| key.starts_with(DELETE_FROM) || key.starts_with(SET_ORDER);
     if patch.iter().any(|(key, value)| !value.is_null() && !is_directive(key) && !keeps(key)) {
         return Err(bad(WRONG));

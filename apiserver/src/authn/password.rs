@@ -61,7 +61,8 @@ impl Passwords {
         Passwords::parse(&path.display().to_string(), &text, Hash::check_strength)
     }
 
-    fn parse(
+    /// As [`Passwords::load`], of the file's text; `check` says which hashes are strong and cheap enough.
+    pub(crate) fn parse(
         path: &str,
         text: &str,
         check: impl Fn(&Hash) -> Result<(), String>,
@@ -154,7 +155,7 @@ fn how_to_hash(name: &str) -> String {
 }
 
 /// A stored password hash.
-enum Hash {
+pub(crate) enum Hash {
     Bcrypt { hash: String, cost: u32 },
     Argon2id(String),
 }

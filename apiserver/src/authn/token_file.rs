@@ -37,7 +37,8 @@ impl StaticTokens {
         self.parse(&path.display().to_string(), &text)
     }
 
-    fn parse(&mut self, path: &str, text: &str) -> Result<(), CredentialFileError> {
+    /// As [`StaticTokens::load`], of the file's text.
+    pub(crate) fn parse(&mut self, path: &str, text: &str) -> Result<(), CredentialFileError> {
         let records = csv::records(text).map_err(|error| CredentialFileError::new(path, error))?;
         for (index, record) in records.iter().enumerate() {
             let [token, name, uid, rest @ ..] = record.as_slice() else {

@@ -171,7 +171,7 @@ fn validate(request: &Value, errors: &mut Errors) {
 }
 
 /// The request must be one PEM block with a PKCS#10 request in it, signed by the key that is to be certified.
-fn check_request(encoded: &str) -> Result<(), String> {
+pub fn check_request(encoded: &str) -> Result<(), String> {
     let pem = request_pem(encoded)?;
     let request = parse_request(&pem)?;
     request.verify_signature().map_err(|_| {
@@ -207,7 +207,8 @@ pub fn organizations(encoded: &str) -> Result<Vec<String>, String> {
     organizations.map(|name| name.as_str().map(str::to_owned).map_err(|error| error.to_string())).collect()
 }
 
-fn check_certificate(encoded: &str) -> Result<(), String> {
+/// The certificate of a status: PEM blocks of certificates and nothing else, in base64; none is fine.
+pub fn check_certificate(encoded: &str) -> Result<(), String> {
     if encoded.is_empty() {
         return Ok(());
     }

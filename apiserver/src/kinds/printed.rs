@@ -1,7 +1,7 @@
 //! Structures in messages, as Kubernetes prints them: by its own names for their fields, in its order, none left out.
 
 use api::Value;
-use api::field::{BadValue, ErrorType, Errors, FieldError};
+use api::field::{BadValue, ErrorType, Errors};
 
 /// `{"Key":"a","Value":"b"}`
 pub fn printed(fields: &[(&str, Value)]) -> String {
@@ -11,6 +11,5 @@ pub fn printed(fields: &[(&str, Value)]) -> String {
 
 /// Something that is there twice.
 pub fn duplicate(errors: &mut Errors, path: impl Into<String>, fields: &[(&str, Value)], detail: &str) {
-    let value = Some(BadValue::Printed(printed(fields)));
-    errors.0.push(FieldError { kind: ErrorType::Duplicate, field: path.into(), value, detail: detail.to_owned() });
+    errors.add(ErrorType::Duplicate, path, Some(BadValue::Printed(printed(fields))), detail);
 }

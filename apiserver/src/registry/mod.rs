@@ -3,6 +3,7 @@
 //! A write is read -> change -> mutate -> prepare -> validate -> admit -> commit; on a conflict the whole loop repeats,
 //! so that policy always sees the object that is committed.
 
+pub mod continue_token;
 mod create;
 mod delete;
 mod list;

@@ -63,7 +63,7 @@ pub fn validate(schema: &Value, path: &Path, errors: &mut Errors) {
     invariants(schema, Level::Root, path, &mut found);
     complete_value(schema, Some(schema), path, path, &mut found);
     found.0.sort_by_cached_key(ToString::to_string);
-    errors.0.append(&mut found.0);
+    errors.append(found);
 }
 
 fn invariants(schema: &Value, level: Level, path: &Path, errors: &mut Errors) {

@@ -4,7 +4,7 @@ use super::super::internal::compact;
 use super::super::path::{Path, child, has, int, invalid_each, list, non_negative, one_of, opt_text, text};
 use super::container_names;
 use super::status::index_count;
-use api::field::{ErrorType, Errors, FieldError};
+use api::field::{ErrorType, Errors};
 use api::{Value, names};
 use std::collections::HashSet;
 
@@ -45,7 +45,7 @@ pub fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
 
 /// An error that does not repeat the value.
 pub(super) fn invalid_without_value(errors: &mut Errors, path: impl Into<String>, detail: impl Into<String>) {
-    errors.0.push(FieldError { kind: ErrorType::Invalid, field: path.into(), value: None, detail: detail.into() });
+    errors.add(ErrorType::Invalid, path, None, detail);
 }
 
 /// A list of choices as Go prints it.

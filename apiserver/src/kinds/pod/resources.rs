@@ -3,7 +3,7 @@
 use super::super::internal::compact;
 use super::super::path::{Path, child, entries, has, int, invalid_each, list, map, required_one_of, text};
 use super::Scope;
-use api::field::{BadValue, ErrorType, Errors, FieldError};
+use api::field::{BadValue, ErrorType, Errors};
 use api::names;
 use api::quantity::Quantity;
 use api::resource_list::{is_extended, is_huge_page, is_native, is_pod_level, of_containers, quantity};
@@ -254,16 +254,12 @@ fn validate_claims(claims: &[Value], scope: &Scope, path: &Path, errors: &mut Er
                 with_request.insert(name);
             }
         }
-        if !scope.claims.contains(name) {
+        if !scope.claims.contains(name) && !errors.is_full() {
             let mut known: Vec<&str> = scope.claims.iter().copied().collect();
             known.sort_unstable();
             let known = if known.is_empty() { " which is empty".into() } else { format!(": {}", known.join(", ")) };
-            errors.0.push(FieldError {
-                kind: ErrorType::NotFound,
-                field: path.into(),
-                value: Some(BadValue::Value(name.into())),
-                detail: format!("must be one of the names in pod.spec.resourceClaims{known}"),
-            });
+            let detail = format!("must be one of the names in pod.spec.resourceClaims{known}");
+            errors.add(ErrorType::NotFound, path, Some(BadValue::Value(name.into())), detail);
         }
     }
 }
