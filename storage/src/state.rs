@@ -175,10 +175,9 @@ impl State {
         Ok(committed)
     }
 
-    /// Applies a change from the log while it is being opened, when nobody is watching.
+    /// Applies a change from the log while it is being opened, when nobody is watching; [`State::skip_to`] follows.
     pub(crate) fn replay(&self, change: Change) {
-        let (committed, _) = self.apply_one(&mut self.visible.write(), change);
-        self.publish(committed.revision);
+        self.apply_one(&mut self.visible.write(), change);
     }
 
     /// Goes on at `revision`, if it is later: changes up to there may have been seen that nothing is kept of.
@@ -187,9 +186,9 @@ impl State {
         if revision > visible.revision {
             visible.revision = revision;
             self.gaps.store(true, Ordering::Relaxed);
-            drop(visible);
-            self.publish(revision);
         }
+        drop(visible);
+        self.publish(revision);
     }
 
     /// Whether there may be revisions that no change that is kept has.

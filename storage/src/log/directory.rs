@@ -122,8 +122,19 @@ impl Directory {
 
     pub(crate) fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.open(name)?.read_to_end(&mut bytes).map_err(|error| self.during("read", name, &error))?;
+        self.read_into(name, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Replaces `bytes` by the content of a file.
+    pub(crate) fn read_into(&self, name: &str, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let path = self.path(name);
+        bytes.clear();
+        let length = self.disk.length(&path).map_err(|error| during("inspect", &path, &error))?;
+        // One byte more, so that the end is seen without growing.
+        bytes.reserve_exact(usize::try_from(length).unwrap_or(0).saturating_add(1).min(1 << 30));
+        self.open(name)?.read_to_end(bytes).map_err(|error| during("read", &path, &error))?;
+        Ok(())
     }
 
     /// The error, with what was being done to which file.

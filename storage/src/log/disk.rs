@@ -11,6 +11,8 @@ pub(crate) trait Disk: Send + Sync + 'static {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// The content, from the beginning.
     fn read(&self, path: &Path) -> io::Result<Box<dyn Read>>;
+    /// How many bytes it has, about: it may be growing.
+    fn length(&self, path: &Path) -> io::Result<u64>;
     /// A new, empty file that only its owner can read; replaces one of that name.
     fn create(&self, path: &Path) -> io::Result<Box<dyn Output>>;
     /// An existing file, cut to `length`, to write on from there.
@@ -38,6 +40,10 @@ impl Disk for Native {
 
     fn read(&self, path: &Path) -> io::Result<Box<dyn Read>> {
         Ok(Box::new(File::open(path)?))
+    }
+
+    fn length(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path)?.len())
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {

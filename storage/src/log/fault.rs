@@ -218,6 +218,12 @@ impl Disk for FaultyDisk {
         Ok(Box::new(data))
     }
 
+    fn length(&self, path: &Path) -> io::Result<u64> {
+        let content = self.0.lock();
+        let file = content.names.get(path).and_then(|id| content.files.get(id));
+        file.map(|file| file.data.len() as u64).ok_or(ErrorKind::NotFound.into())
+    }
+
     fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
         let create = |content: &mut Content| {
             content.created += 1;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::tests::{Flipped, Scratch, state, tiny};
 use super::*;
 use crate::suite::{delete, object, put};
-use crate::{Expect, Range, Store};
+use crate::{Expect, Limits, Range, Revision, Store};
 
 /// A store that has rotated and made a snapshot; some of it is sealed.
 async fn filled(dir: &Path) -> Arc<dyn Store> {
@@ -282,38 +282,90 @@ async fn a_directory_is_made_of_entries() {
     assert_eq!((state(&*made), made.revision()), (state(&*store), store.revision() + 7));
 }
 
-/// The names and contents of a directory's files.
-type Files = &'static [(&'static str, &'static [u8])];
+/// A directory as a program wrote it that wrote this version of the format.
+struct Golden {
+    version: u32,
+    /// The revision that the files lead to, and those at which three starts with a commit each go on.
+    revision: Revision,
+    starts: [Revision; 3],
+    /// What follows each value's text.
+    suffix: &'static str,
+    /// By how much its revisions are higher than those of version 1, to which the same was written otherwise.
+    more: Revision,
+}
 
-/// Directories as programs wrote them, and which version of the format that was.
-const GOLDEN: [(u32, Files); 1] = [(
-    1,
-    &[
-        ("log-00000000000000000027", include_bytes!("golden/v1/log-00000000000000000027")),
-        ("log-00000000000000000036", include_bytes!("golden/v1/log-00000000000000000036")),
-        ("log-00000000000000000039", include_bytes!("golden/v1/log-00000000000000000039")),
-        ("snapshot-00000000000000000030", include_bytes!("golden/v1/snapshot-00000000000000000030")),
-    ],
-)];
+const GOLDEN: [Golden; 2] = [
+    Golden { version: 1, revision: 39, starts: [39, 40, 41], suffix: "", more: 0 },
+    Golden { version: 2, revision: 42, starts: [43, 45, 47], suffix: LONG, more: 2 },
+];
 
-fn golden(files: Files) -> Scratch {
+/// So long that it is compressed, and that a change is kept as a patch.
+const LONG: &str =
+    " and so on and so on and so on and so on and so on and so on and so on and so on and so on and so on and so on";
+
+/// Writes the files of the newest version anew: `GOLDEN=DIRECTORY cargo test -p coracle-storage write_golden -- --ignored`.
+#[tokio::test]
+#[ignore = "writes files"]
+async fn write_golden() {
+    let dir = PathBuf::from(std::env::var_os("GOLDEN").unwrap());
+    let limits = Limits { history_events: 6, ..Limits::default() };
+    let (segment_bytes, snapshot_bytes, compress_from) = (700, 1200, Some(100));
+    let volatile = vec!["/registry/leases/".to_owned()];
+    let options = LogOptions { segment_bytes, snapshot_bytes, snapshot_ratio: 0, compress_from, volatile, limits };
+    let store = open(&dir, options, Some(Arc::new(Flipped(0x20)))).await.unwrap();
+    for n in 0..30 {
+        if n % 15 == 0 {
+            store.commit(object("/registry/leases/a", Expect::Any, "x")).await.unwrap();
+        }
+        let text = |what: &str| format!("{what}-{n}{LONG}");
+        store
+            .commit(object(&format!("/registry/configmaps/default/{}", n % 4), Expect::Any, &text("value")))
+            .await
+            .unwrap();
+        if n % 5 == 0 {
+            store
+                .commit(object(&format!("/registry/secrets/default/{}", n % 2), Expect::Any, &text("secret")))
+                .await
+                .unwrap();
+        }
+        if n == 24 {
+            let mut lasting = object("/registry/events/default/e", Expect::Any, &format!("lasting{LONG}"));
+            lasting.put.as_mut().unwrap().ttl = Some(std::time::Duration::from_secs(3_000_000_000));
+            store.commit(lasting).await.unwrap();
+        }
+        // So that a snapshot that was begun comes to its end.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    store.commit(delete("/registry/configmaps/default/3", Expect::Any)).await.unwrap();
+    store.commit(object("/registry/leases/a", Expect::Any, "x")).await.unwrap();
+    store.close().await;
+}
+
+/// A copy of the files of a version, to work on.
+fn golden(version: u32) -> Scratch {
     let scratch = Scratch::new();
     fs::create_dir(&scratch.0).unwrap();
-    files.iter().for_each(|(name, bytes)| fs::write(scratch.0.join(name), bytes).unwrap());
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/log/golden/v{version}"));
+    for file in files(&kept, "") {
+        fs::copy(&file, scratch.0.join(file.file_name().unwrap())).unwrap();
+    }
     scratch
 }
 
 /// What is in them.
-fn expected() -> Vec<super::tests::Row> {
-    let row = |key: &str, text: &str, created, revision, expires| {
-        let value = format!("{{\"name\":\"{text}\",\"rv\":\"{revision}\"}}").into_bytes();
-        (format!("/registry/{key}"), value, created, revision, expires)
+fn expected(golden: &Golden) -> Vec<super::tests::Row> {
+    let row = |key: &str, text: &str, created: Revision, revision: Revision, expires: Option<u64>| {
+        // The second of the changes without a record came before the revision 20.
+        let moved = |revision| revision + if revision < 20 { golden.more / 2 } else { golden.more };
+        let (suffix, revision) = (golden.suffix, moved(revision));
+        let value = format!("{{\"name\":\"{text}{suffix}\",\"rv\":\"{revision}\"}}").into_bytes();
+        (format!("/registry/{key}"), value, moved(created), revision, expires)
     };
     vec![
         row("configmaps/default/0", "value-28", 2, 37, None),
         row("configmaps/default/1", "value-29", 4, 38, None),
         row("configmaps/default/2", "value-26", 5, 35, None),
-        row("events/default/e", "lasting", 32, 32, Some(4_795_803_240_000)),
+        row("events/default/e", "lasting", 32, 32, Some(0)),
         row("secrets/default/0", "secret-20", 3, 27, None),
         row("secrets/default/1", "secret-25", 9, 34, None),
     ]
@@ -321,22 +373,26 @@ fn expected() -> Vec<super::tests::Row> {
 
 #[tokio::test]
 async fn files_of_every_version_are_read_and_go_on() {
-    for (version, files) in GOLDEN {
-        let scratch = golden(files);
-        let summary = check(&scratch.0).unwrap();
-        assert!(summary.problems.is_empty(), "version {version}: {:?}", summary.problems);
-        assert_eq!((summary.summary.revision, summary.summary.sealed), (39, 2));
+    for golden in GOLDEN {
+        let scratch = self::golden(golden.version);
+        let version = golden.version;
+        assert!(fs::read(&files(&scratch.0, "log-")[0]).unwrap()[8] as u32 == version);
+        let Report { summary, problems } = check(&scratch.0).unwrap();
+        assert!(problems.is_empty(), "version {version}: {problems:?}");
+        assert_eq!((summary.revision, summary.sealed), (golden.revision, 2));
         let saved = scratch.0.with_extension("backup");
-        assert_eq!(backup(&scratch.0, &saved).unwrap().revision, 39);
+        assert_eq!(backup(&scratch.0, &saved).unwrap().revision, golden.revision);
         fs::remove_file(saved).unwrap();
-        for round in 0..3 {
+        for (round, start) in golden.starts.into_iter().enumerate() {
             let store = reopened(&scratch.0).await;
             let mut rows = state(&*store);
             rows.retain(|(key, ..)| !key.contains("/new/"));
-            assert_eq!((rows, store.revision()), (expected(), 39 + round), "version {version}, round {round}");
-            let mut watch = store.watch("/registry/configmaps/", 36).unwrap();
+            // When exactly it expires is not the same in every version.
+            rows.iter_mut().for_each(|row| row.4 = row.4.map(|at| at.saturating_sub(1 << 60)));
+            assert_eq!((rows, store.revision()), (expected(&golden), start), "version {version}, round {round}");
+            let mut watch = store.watch("/registry/configmaps/", 36 + golden.more).unwrap();
             let seen = [watch.next().await.unwrap(), watch.next().await.unwrap(), watch.next().await.unwrap()];
-            let seen = seen.map(|event| (event.revision, event.entry.is_some()));
+            let seen = seen.map(|event| (event.revision - golden.more, event.entry.is_some()));
             assert_eq!(seen, [(37, true), (38, true), (39, false)], "history goes on");
             store.commit(put(&format!("/registry/new/{round}"), Expect::Absent, "x")).await.unwrap();
             store.close().await;
@@ -347,7 +403,7 @@ async fn files_of_every_version_are_read_and_go_on() {
 
 #[tokio::test]
 async fn the_torn_end_of_an_older_version_is_cut_off_once_and_for_all() {
-    let scratch = golden(GOLDEN[0].1);
+    let scratch = golden(1);
     // Without its last change and the mark of the close; and with half a record.
     tamper(&scratch.0.join("log-00000000000000000036"), |bytes| bytes.extend([3; 40]));
     fs::remove_file(scratch.0.join("log-00000000000000000039")).unwrap();

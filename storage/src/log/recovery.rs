@@ -29,12 +29,12 @@ pub(super) fn recover(directory: &Arc<Directory>, options: &LogOptions) -> Resul
     let volatile = BTreeSet::new();
     let mut replay = Replay { directory, state: &state, base, taken, grown: 0, volatile, unread, file, at };
     let mut position = Position { last, top: base };
-    let (mut end, mut version) = (0, VERSION);
+    let (mut end, mut version, mut bytes) = (0, VERSION, Vec::new());
     for (index, first) in firsts.iter().enumerate().skip(start) {
         let newest = index + 1 == firsts.len();
         (replay.file, replay.at) = (name(FileKind::Segment, *first), HEADER as u64);
         let mut visit = |record: &Record<'_>, length: usize| replay.record(record, length);
-        let read = scan::segment(directory, *first, newest, &mut position, &mut visit)?;
+        let read = scan::segment(directory, *first, newest, &mut position, &mut bytes, &mut visit)?;
         directory.segments.lock().insert(*first, read.end);
         if read.torn > 0 {
             let file = name(FileKind::Segment, *first);

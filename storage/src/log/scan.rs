@@ -28,18 +28,20 @@ pub(super) struct Segment {
     pub(super) torn: u64,
 }
 
-/// Reads the segment whose number is `first`: all of it, or up to a torn end if it is the newest.
+/// Reads the segment whose number is `first`: all of it, or up to a torn end if it is the newest. They go into `bytes`, which is
+/// worth having again for the next one: memory that is new to the process costs more than reading the file.
 pub(super) fn segment(
     directory: &Directory,
     first: Revision,
     newest: bool,
     position: &mut Position,
+    bytes: &mut Vec<u8>,
     visit: Visit<'_>,
 ) -> Result<Segment, OpenError> {
     let name = name(FileKind::Segment, first);
-    let bytes = directory.read(&name)?;
+    directory.read_into(&name, bytes)?;
     let damaged = |offset: usize, reason: String| OpenError::damaged(directory.path(&name), offset as u64, reason);
-    let header = record::check_header_of(&bytes, FileKind::Segment, first).map_err(|reason| damaged(0, reason))?;
+    let header = record::check_header_of(bytes, FileKind::Segment, first).map_err(|reason| damaged(0, reason))?;
     if header.extra != position.last {
         let (last, next) = (position.last, header.extra);
         return Err(damaged(
