@@ -25,6 +25,8 @@ use crate::status::{Placement, Progress, status_at};
 use crate::timers::Timers;
 use crate::writes;
 
+/// How many nodes renew their leases at the same time.
+const LEASES_TOGETHER: usize = 8;
 /// As a kubelet: a quarter of the lease's duration.
 const LEASE_PERIOD: Duration = Duration::from_secs(10);
 /// As a kubelet's nodeStatusReportFrequency.
@@ -413,8 +415,10 @@ impl<F: Fn(&str) -> kube::Client> Simulation<F> {
                 self.switch(index);
             }
             (Due::Lease(index), Ok(_)) => {
-                // Spreads the renewals of many nodes over the period: the first comes early, each in its own place.
-                let share = (index + 1) as f64 / self.nodes.len() as f64;
+                // Spreads the renewals of many nodes over the period: the first comes early, each in its group's place. A
+                // group's renewals reach the disk in one write, so that a small cluster writes once in a period.
+                let groups = self.nodes.len().div_ceil(LEASES_TOGETHER);
+                let share = (index / LEASES_TOGETHER + 1) as f64 / groups as f64;
                 let first = !std::mem::replace(&mut self.nodes[index].leased, true);
                 let wait = if first { LEASE_PERIOD.mul_f64(share.max(0.1)) } else { LEASE_PERIOD };
                 self.timers.set(Due::Lease(index), Instant::now() + wait);
