@@ -18,7 +18,8 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 
-use crate::figures::{formats, idle, list, median, requests, schedule, start, watch};
+use crate::figures::storage::Place;
+use crate::figures::{formats, idle, list, median, requests, schedule, start, storage, watch};
 use crate::report::{Figure, Report};
 use crate::target::Target;
 
@@ -34,6 +35,9 @@ struct Arguments {
     /// Process ids of the reference's components, if they run here: gives its memory and CPU.
     #[arg(long, value_delimiter = ',', value_name = "PID")]
     reference_pids: Vec<u32>,
+    /// URLs of an etcd to put beside the embedded log: one for tests, on the disk that is measured.
+    #[arg(long, value_delimiter = ',', value_name = "URL")]
+    etcd_servers: Vec<String>,
     /// Only these groups of figures.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME")]
     only: Vec<Group>,
@@ -67,6 +71,8 @@ enum Group {
     Watch,
     /// Pods bound and Running per second.
     Schedule,
+    /// The stores by themselves: durable puts, bytes written, recovery, snapshots, watch delivery; in the reference's column etcd.
+    Storage,
 }
 
 const COLUMNS: [&str; 3] = ["coracle", "memory store", "reference"];
@@ -99,10 +105,15 @@ async fn run(arguments: Arguments) -> Result<()> {
             .clone()
             .map(|kubeconfig| Target::Reference { kubeconfig, pids: arguments.reference_pids.clone() }),
     );
-    let mut report = Report::new(COLUMNS[..targets.len()].to_vec());
+    let columns = if arguments.etcd_servers.is_empty() { targets.len() } else { COLUMNS.len() };
+    let mut report = Report::new(COLUMNS[..columns].to_vec());
     let mut failed = 0;
     for group in Group::value_variants() {
         if !arguments.only.is_empty() && !arguments.only.contains(group) {
+            continue;
+        }
+        if *group == Group::Storage {
+            failed += stores(&arguments, &mut report).await?;
             continue;
         }
         for (column, target) in targets.iter().enumerate() {
@@ -131,6 +142,27 @@ async fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
+/// Measures the stores; how many of the measurements failed.
+async fn stores(arguments: &Arguments, report: &mut Report) -> Result<usize> {
+    let directory = tempfile::Builder::new().prefix("bench-").tempdir_in(&arguments.scratch)?;
+    let mut places = vec![(0, Place::Log(directory.path().to_owned()))];
+    if !arguments.etcd_servers.is_empty() {
+        places.push((COLUMNS.len() - 1, Place::Etcd(arguments.etcd_servers.clone())));
+    }
+    let mut failed = 0;
+    for (column, place) in places {
+        eprintln!("storage: {} ...", if column == 0 { "the embedded log" } else { "etcd" });
+        match storage::measure(&place).await {
+            Ok(figures) => report.add(column, figures),
+            Err(error) => {
+                failed += 1;
+                eprintln!("storage: failed: {error:#}");
+            }
+        }
+    }
+    Ok(failed)
+}
+
 async fn measure(group: Group, target: &Target, arguments: &Arguments) -> Result<Vec<Figure>> {
     match (group, target) {
         (Group::Start, Target::Coracle { binary, scratch, store }) => start::measure(binary, scratch, store).await,
@@ -148,6 +180,8 @@ async fn measure(group: Group, target: &Target, arguments: &Arguments) -> Result
         (Group::List, _) => list::measure(target, arguments.pods).await,
         (Group::Watch, _) => watch::measure(target).await,
         (Group::Schedule, _) => schedule::measure(target, arguments.nodes, arguments.pods).await,
+        // Without a server: see `stores`.
+        (Group::Storage, _) => Ok(Vec::new()),
     }
 }
 

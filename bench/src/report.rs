@@ -68,6 +68,10 @@ const AIMS: &[(&str, f64)] = &[
     ("events, 500 watchers", 450_000.0),
     ("an idle watch (shared connection)", 4.0),
     ("pods bound", 5000.0),
+    ("idle disk, 3 nodes", 1.0),
+    ("store: bytes written per byte stored", 2.0),
+    ("store: recovery of 100,000 objects, log", 1000.0),
+    ("store: recovery of 100,000 objects, snapshot", 1000.0),
 ];
 
 /// The figures of every column, in the order they were measured.

@@ -6,6 +6,7 @@ pub mod list;
 pub mod requests;
 pub mod schedule;
 pub mod start;
+pub mod storage;
 pub mod watch;
 
 /// Bytes as MiB.
