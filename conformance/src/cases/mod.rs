@@ -5,6 +5,7 @@ mod clients;
 mod components;
 mod concurrency;
 mod credentials;
+mod disk_full;
 mod durability;
 mod helm;
 mod lifecycle;
@@ -40,6 +41,7 @@ pub fn all(differential: &Path) -> anyhow::Result<Vec<Case>> {
         bad_input::CASES,
         credentials::CASES,
         durability::CASES,
+        disk_full::CASES,
     ];
     Ok(topics.into_iter().flatten().cloned().chain(differential::cases(differential)?).collect())
 }
