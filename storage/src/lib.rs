@@ -215,7 +215,7 @@ pub enum Error {
     #[error("invalid commit: {0}")]
     Invalid(&'static str),
     /// What is kept under the key cannot be turned into a value.
-    #[error("the value of {key} cannot be read: {reason}")]
+    #[error("unable to transform key {key:?}: {reason}")]
     Unreadable {
         /// The key.
         key: Arc<str>,

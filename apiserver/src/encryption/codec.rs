@@ -17,11 +17,6 @@ impl Sealed {
     }
 }
 
-/// Upstream's sentence for a value that cannot be read.
-fn unreadable(key: &str, why: &str) -> String {
-    format!("unable to transform key {}: {why}", api::field::quote(key))
-}
-
 impl Codec for Sealed {
     fn seal(&self, key: &str, value: &Bytes) -> Result<Option<Bytes>, String> {
         let formed = self.form.seal(key, value)?;
@@ -34,13 +29,13 @@ impl Codec for Sealed {
     }
 
     fn open(&self, key: &str, kept: &Bytes) -> Result<Opened, String> {
-        let unsealed = self.encryption.open(key, kept).map_err(|why| unreadable(key, &why))?;
+        let unsealed = self.encryption.open(key, kept)?;
         let opened = self.form.open(key, &unsealed.value)?;
         Ok(Opened { stale: opened.stale || unsealed.stale, ..opened })
     }
 
     fn open_as_is(&self, key: &str) -> Result<bool, String> {
-        let stale = self.encryption.open_as_is(key).map_err(|why| unreadable(key, &why))?;
+        let stale = self.encryption.open_as_is(key)?;
         Ok(stale || self.form.open_as_is(key)?)
     }
 }

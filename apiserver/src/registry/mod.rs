@@ -125,7 +125,11 @@ impl<'a> Call<'a> {
         if self.name.is_empty() {
             return Err(ApiError::bad_request("Name parameter required."));
         }
-        let found = self.server.store.get(&self.key()).map_err(|error| self.server.store_error(error))?;
+        let found = self.server.store.get(&self.key()).map_err(|error| match error {
+            // Whoever asks for one object knows its key; lists name it.
+            storage::Error::Unreadable { reason, .. } => ApiError::internal(reason),
+            error => self.server.store_error(error),
+        })?;
         found.ok_or_else(|| ApiError::not_found(self.resource.kind, self.name))
     }
 }

@@ -171,12 +171,13 @@ impl Kept {
     pub(crate) fn entry(self, key: Arc<str>, codec: Option<&dyn Codec>) -> Result<Entry, String> {
         let Kept { created, revision, expires, stamp, sealed, value } = self;
         if !sealed {
-            let stale = codec.map_or(Ok(false), |codec| codec.open_as_is(&key))?;
+            let stale =
+                codec.map_or(Ok(false), |codec| codec.open_as_is(&key)).map_err(|why| format!("{key}: {why}"))?;
             return Ok(Entry { key, value, created, revision, stamp, expires, stale, sealed });
         }
         let codec =
             codec.ok_or_else(|| format!("the value of {key} is encrypted, and no keys were given to read it"))?;
-        let Opened { value, revision_at, stale } = codec.open(&key, &value)?;
+        let Opened { value, revision_at, stale } = codec.open(&key, &value).map_err(|why| format!("{key}: {why}"))?;
         let put = Put { value, revision_at, ttl: None };
         Ok(Entry { stale, sealed, ..Entry::new(key, &put, created, revision, expires) })
     }
