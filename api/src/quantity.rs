@@ -46,6 +46,8 @@ impl fmt::Display for ParseError {
 impl std::error::Error for ParseError {}
 
 const ONE: i128 = 1_000_000_000;
+/// The largest amount in nano units: with so few digits that it is read as it is written.
+const MAX: i128 = i128::MAX / 1_000_000_000_000_000_000 * 1_000_000_000_000_000_000;
 const BINARY: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 const DECIMAL: [&str; 10] = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
 
@@ -119,6 +121,7 @@ impl Quantity {
         if dropped && shift < 0 {
             nanos = nanos.saturating_add(1);
         }
+        nanos = nanos.min(MAX);
         if format == Format::BinarySi {
             nanos = nanos.min(i128::from(i64::MAX) * ONE);
             if nanos > 0 && nanos < ONE {
@@ -294,6 +297,13 @@ impl Ord for Quantity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_large_is_written_as_it_is_read_again() {
+        let most = Quantity::canonical(&"9".repeat(60)).unwrap();
+        assert_eq!(Quantity::canonical(&most).as_deref(), Ok(&*most));
+        assert_eq!(Quantity::canonical(&format!("-{most}")), Ok(format!("-{most}")));
+    }
 
     #[test]
     fn canonical_forms_are_upstreams() {

@@ -184,7 +184,10 @@ fn any_yaml(bytes: &[u8]) -> bool {
     let _ = codec::yaml::problems(bytes);
     let Ok(value) = codec::yaml::decode_any(bytes) else { return false };
     let written = codec::yaml::encode(&value);
-    assert_eq!(codec::yaml::decode_any(written.as_bytes()).as_ref(), Ok(&value), "{written}");
+    // What came as JSON may nest deeper than YAML may.
+    if codec::depth(&value, MAX_DEPTH) < 60 {
+        assert_eq!(codec::yaml::decode_any(written.as_bytes()).as_ref(), Ok(&value), "{written}");
+    }
     true
 }
 
@@ -297,7 +300,7 @@ fn quantity(bytes: &[u8]) -> bool {
         assert!(Quantity::parse(text.trim()).is_err());
         return false;
     };
-    assert!(canonical.len() <= text.len().max(40));
+    assert!(canonical.len() <= text.len() + 40);
     assert_eq!(Quantity::canonical(&canonical).as_deref(), Ok(&*canonical), "{text}");
     let (before, after) = (Quantity::parse(text.trim()).unwrap(), Quantity::parse(&canonical).unwrap());
     assert_eq!(before.nanos(), after.nanos(), "{text} as {canonical}");

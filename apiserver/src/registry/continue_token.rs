@@ -41,10 +41,10 @@ pub fn decode(token: &str, prefix: &str) -> Result<(String, Option<Revision>), A
     }
     // A token comes from the client: it may only ever name a key below the prefix that was authorized.
     let start = token.start.strip_prefix('/').unwrap_or(&token.start);
+    let start = start.strip_suffix('\0').unwrap_or(start);
     if start.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Err(invalid(&token.start));
     }
-    let start = start.strip_suffix('\0').unwrap_or(start);
     Ok((format!("{prefix}{start}"), u64::try_from(token.rv).ok()))
 }
 
@@ -115,9 +115,11 @@ mod tests {
     fn a_continue_token_stays_below_its_prefix() {
         let token = encode("/registry/pods/a/b", "/registry/pods/a/", 7);
         assert_eq!(decode(&token, "/registry/pods/a/").unwrap(), ("/registry/pods/a/b".into(), Some(7)));
-        let evil = Continue { v: "meta.k8s.io/v1".into(), rv: 7, start: "../secrets/x".into() };
-        let evil = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&evil).unwrap());
-        assert_eq!(decode(&evil, "/registry/pods/a/").unwrap_err().code, 400);
+        for start in ["../secrets/x", "..\0", "a/../..\0", "/\0"] {
+            let evil = Continue { v: "meta.k8s.io/v1".into(), rv: 7, start: start.into() };
+            let evil = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&evil).unwrap());
+            assert_eq!(decode(&evil, "/registry/pods/a/").unwrap_err().code, 400, "{start:?}");
+        }
     }
 
     #[test]
