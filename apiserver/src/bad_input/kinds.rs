@@ -2,7 +2,7 @@
 
 use super::edit::{changed, changes, nodes};
 use super::inputs::REQUEST;
-use super::{bounded, config};
+use super::{bounded, runner};
 use crate::authn::User;
 use crate::columns::printer_of;
 use crate::kinds::Context;
@@ -14,7 +14,6 @@ use api::kinds::KINDS;
 use api::status::ApiError;
 use api::{Value, codec, document, managed, time};
 use http::Method;
-use proptest::test_runner::TestRunner;
 use serde_json::json;
 use std::collections::HashSet;
 use std::path::Path;
@@ -83,7 +82,7 @@ fn no_rule_fails_on_changed_objects() {
         let mut old = valid.unwrap_or_else(|why| panic!("{}: {why}", resource.kind.kind)).value;
         resource.default(&mut old);
         let length = object.to_string().len();
-        let run = TestRunner::new(config(40)).run(&changes(), |changes| {
+        let run = runner(40).run(&changes(), |changes| {
             let sent = changed(&object, &changes);
             bounded(length + sent.to_string().len(), || write(resource, &sent, &old));
             Ok(())

@@ -17,7 +17,7 @@ use allocation_counter::{AllocationInfo, measure};
 use edit::{edited, edits};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use proptest::test_runner::TestRunner;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use readers::readers;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -35,9 +35,14 @@ fn is_long() -> bool {
     cases().is_some()
 }
 
-/// As many cases as were asked for, or else `few`.
-fn config(few: u32) -> ProptestConfig {
-    ProptestConfig { cases: cases().unwrap_or(few), failure_persistence: None, ..ProptestConfig::default() }
+/// Tries `few` cases, the same ones every time; or as many as were asked for, others every time.
+fn runner(few: u32) -> TestRunner {
+    let config =
+        ProptestConfig { cases: cases().unwrap_or(few), failure_persistence: None, ..ProptestConfig::default() };
+    match is_long() {
+        true => TestRunner::new(config),
+        false => TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
+    }
 }
 
 /// Runs a reader; fails when it held more memory than an input of this length may cost.
@@ -60,7 +65,7 @@ fn no_reader_fails_on_edited_input() {
             });
         }
         let cases = (any::<Index>(), edits());
-        let run = TestRunner::new(config(60)).run(&cases, |(which, edits)| {
+        let run = runner(60).run(&cases, |(which, edits)| {
             let bytes = edited(&inputs[which.index(inputs.len())], &edits);
             bounded(bytes.len(), || _ = (reader.read)(&bytes));
             Ok(())
@@ -74,7 +79,7 @@ fn no_reader_fails_on_any_bytes() {
     let texts = "[ -~]{0,40}|[a-z0-9.,=!()/ -]{0,60}|[0-9.eEinumkKMGTP+-]{0,20}|\\PC{0,40}";
     let bytes = prop_oneof![prop::collection::vec(any::<u8>(), 0..200), texts.prop_map(String::into_bytes),];
     for reader in readers() {
-        let run = TestRunner::new(config(40)).run(&bytes, |bytes| {
+        let run = runner(40).run(&bytes, |bytes| {
             bounded(bytes.len(), || _ = (reader.read)(&bytes));
             Ok(())
         });
