@@ -42,7 +42,7 @@ fn filled_and_freed(outer: &Context) -> Result<()> {
     };
     let status = refused.refused(503, "ServiceUnavailable", &["storage"])?;
     ensure!(status["message"].as_str().is_some_and(|text| text.contains("No space left on device")), "{status}");
-    ensure!(create(&cx, 0)?.status >= 500, "and every later write");
+    ensure!(create(&cx, ENOUGH)?.status >= 500, "and every later write");
 
     let ready = cx.read("/readyz")?;
     ensure!(ready.status == 500 && ready.text.contains("[-]etcd failed"), "{} {}", ready.status, ready.text);
