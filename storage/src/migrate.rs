@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::{Commit, Entry, Error, Expect, Put, Range, Store, expiry};
@@ -84,7 +85,9 @@ async fn raise(to: &dyn Store, by: u64, tell: &mut (impl FnMut(Progress) + Send)
         return Ok(());
     }
     let key = |n: u64| -> Arc<str> { format!("{SCRATCH}{}", n % CONCURRENCY as u64).into() };
-    let put = |n: u64| Commit { key: key(n), expect: Expect::Any, put: Some(Put::default()) };
+    // An empty object: what no codec can read could not be changed again.
+    let scratch = || Put { value: Bytes::from_static(b"{}"), ..Put::default() };
+    let put = |n: u64| Commit { key: key(n), expect: Expect::Any, put: Some(scratch()) };
     run((0..by).map(|n| to.commit(put(n))), by, |done| tell(Progress::Raising(done, by))).await?;
     let used = by.min(CONCURRENCY as u64);
     run((0..used).map(|n| to.commit(Commit { put: None, ..put(n) })), used, |_| ()).await
