@@ -14,11 +14,10 @@ use tonic::client::Grpc;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Status, Streaming};
+use tonic_prost::ProstCodec;
 
 use super::failure::{Failure, Kind};
-use super::wire::{
-    Answer, Protobuf, RangeRequest, RangeResponse, Request, StatusRequest, WATCH, WatchRequest, WatchResponse,
-};
+use super::wire::{Answer, RangeRequest, RangeResponse, Request, StatusRequest, WATCH, WatchRequest, WatchResponse};
 use super::{EtcdOptions, OpenError};
 
 /// How long a call is tried on one member and another.
@@ -204,7 +203,7 @@ impl Client {
             requests.try_send(first).map_err(|error| Status::internal(error.to_string()))?;
             let request = with_leader(receiver);
             let mut grpc = self.members[member].grpc().await?;
-            let codec = Protobuf::<WatchRequest, WatchResponse>::default();
+            let codec = ProstCodec::<WatchRequest, WatchResponse>::default();
             grpc.streaming(request, PathAndQuery::from_static(WATCH), codec).await
         };
         let failure = match timeout(READ, begun).await {
@@ -252,7 +251,7 @@ impl Member {
 
     async fn unary<R: Request>(&self, request: R, limit: Duration) -> Result<R::Answer, Failure> {
         let call = async {
-            let codec = Protobuf::<R, R::Answer>::default();
+            let codec = ProstCodec::<R, R::Answer>::default();
             self.grpc().await?.unary(with_leader(request), PathAndQuery::from_static(R::PATH), codec).await
         };
         match timeout(limit, call).await {

@@ -2,12 +2,8 @@
 //!
 //! A `oneof` is written as several optional fields, and an enumeration as a number: on the wire there is no difference.
 
-use std::marker::PhantomData;
-
 use bytes::Bytes;
 use prost::Message;
-use tonic::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 /// A request with one answer.
 pub(super) trait Request: Message + Clone + 'static {
@@ -272,46 +268,4 @@ pub(super) struct WatchResponse {
     pub(super) fragment: bool,
     #[prost(message, repeated, tag = "11")]
     pub(super) events: Vec<Event>,
-}
-
-/// Protobuf as tonic wants it.
-pub(super) struct Protobuf<M, N>(PhantomData<fn(M) -> N>);
-
-impl<M, N> Default for Protobuf<M, N> {
-    fn default() -> Protobuf<M, N> {
-        Protobuf(PhantomData)
-    }
-}
-
-impl<M: Message + 'static, N: Message + Default + 'static> Codec for Protobuf<M, N> {
-    type Encode = M;
-    type Decode = N;
-    type Encoder = Protobuf<M, ()>;
-    type Decoder = Protobuf<(), N>;
-
-    fn encoder(&mut self) -> Self::Encoder {
-        Protobuf::default()
-    }
-
-    fn decoder(&mut self) -> Self::Decoder {
-        Protobuf::default()
-    }
-}
-
-impl<M: Message> Encoder for Protobuf<M, ()> {
-    type Item = M;
-    type Error = Status;
-
-    fn encode(&mut self, item: M, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        item.encode(buffer).map_err(|error| Status::internal(error.to_string()))
-    }
-}
-
-impl<N: Message + Default> Decoder for Protobuf<(), N> {
-    type Item = N;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<N>, Status> {
-        N::decode(buffer).map(Some).map_err(|error| Status::internal(error.to_string()))
-    }
 }

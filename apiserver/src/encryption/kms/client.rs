@@ -1,6 +1,6 @@
 //! The connection to a key service: gRPC over a Unix socket.
 
-use super::wire::{Protobuf, Request};
+use super::wire::Request;
 use crate::encryption::metrics::Metrics;
 use http::Uri;
 use http::uri::PathAndQuery;
@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
+use tonic_prost::ProstCodec;
 
 /// How long to wait before another try to connect.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -60,7 +61,7 @@ impl Client {
     async fn try_once<R: Request>(&self, request: R) -> Result<R::Answer, Status> {
         let mut grpc = Grpc::new(self.channel.clone());
         grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
-        let codec = Protobuf::<R, R::Answer>::default();
+        let codec = ProstCodec::<R, R::Answer>::default();
         let answer = grpc.unary(tonic::Request::new(request), PathAndQuery::from_static(R::PATH), codec).await?;
         Ok(answer.into_inner())
     }

@@ -1,5 +1,5 @@
 use super::wire::{
-    AES_GCM_KEY, DecryptResponse, EncryptRequest, EncryptResponse, Protobuf, Request, StatusRequest, StatusResponse,
+    AES_GCM_KEY, DecryptResponse, EncryptRequest, EncryptResponse, Request, StatusRequest, StatusResponse,
 };
 use super::*;
 use crate::Layout;
@@ -17,6 +17,7 @@ use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 use tonic::server::{Grpc, UnaryService};
 use tonic::{Response, Status};
+use tonic_prost::ProstCodec;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
@@ -122,7 +123,7 @@ async fn answer(
         method: Method<R>,
         request: http::Request<hyper::body::Incoming>,
     ) -> http::Response<tonic::body::Body> {
-        Grpc::new(Protobuf::<R::Answer, R>::default()).unary(method, request).await
+        Grpc::new(ProstCodec::<R::Answer, R>::default()).unary(method, request).await
     }
     match request.uri().path() {
         StatusRequest::PATH => unary(Method(plugin.clone(), status), request).await,

@@ -3,9 +3,6 @@
 use prost::Message;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::marker::PhantomData;
-use tonic::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 /// A request with one answer.
 pub(in crate::encryption) trait Request: Message + Clone + Default + 'static {
@@ -164,47 +161,5 @@ pub(super) fn validate_key_id(key_id: &str) -> Result<(), (&'static str, String)
             Err(("too_long", format!("keyID is {length} bytes, which exceeds the max size of {KEY_ID_LIMIT}")))
         }
         _ => Ok(()),
-    }
-}
-
-/// Messages on a gRPC connection: what is sent, and what is received.
-pub(in crate::encryption) struct Protobuf<M, N>(PhantomData<(M, N)>);
-
-impl<M, N> Default for Protobuf<M, N> {
-    fn default() -> Self {
-        Protobuf(PhantomData)
-    }
-}
-
-impl<M: Message + 'static, N: Message + Default + 'static> Codec for Protobuf<M, N> {
-    type Encode = M;
-    type Decode = N;
-    type Encoder = Protobuf<M, ()>;
-    type Decoder = Protobuf<(), N>;
-
-    fn encoder(&mut self) -> Self::Encoder {
-        Protobuf::default()
-    }
-
-    fn decoder(&mut self) -> Self::Decoder {
-        Protobuf::default()
-    }
-}
-
-impl<M: Message> Encoder for Protobuf<M, ()> {
-    type Item = M;
-    type Error = Status;
-
-    fn encode(&mut self, item: M, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        item.encode(buffer).map_err(|error| Status::internal(error.to_string()))
-    }
-}
-
-impl<N: Message + Default> Decoder for Protobuf<(), N> {
-    type Item = N;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<N>, Status> {
-        N::decode(buffer).map(Some).map_err(|error| Status::internal(error.to_string()))
     }
 }
