@@ -85,6 +85,18 @@ pub fn remove(object: &mut Value, path: &str) -> Option<Value> {
     at.as_object_mut()?.remove(last)
 }
 
+/// A value's sort as Go's JSON decoder names it in its errors.
+pub fn sort(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
 /// The object's metadata, made when it is missing.
 pub fn metadata_mut(object: &mut Value) -> &mut Map {
     child(as_map(object), "metadata")

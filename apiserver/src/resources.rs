@@ -2,6 +2,7 @@
 
 use crate::kinds::{self, Rules};
 use api::Value;
+use api::document;
 use api::kinds::{KINDS, Kind};
 use api::schema::{Schema, TypeRef};
 use std::collections::HashMap;
@@ -142,6 +143,13 @@ pub fn find(group: &str, version: &str, resource: &str) -> Option<&'static Resou
     // The map's keys live for ever, the question's do not; a row can be compared with both.
     let kind = api::kinds::find(group, version, resource)?;
     table().get(&(kind.group, kind.version, kind.resource))
+}
+
+/// The resource of an object, in the object's own version.
+pub fn of(object: &Value) -> Option<&'static Resource> {
+    let (group, version) = document::group_version(object);
+    let kind = api::kinds::find_kind(group, version, document::get_str(object, "kind"))?;
+    find(kind.group, kind.version, kind.resource)
 }
 
 /// A core or built-in resource that the server itself works with: one of KINDS, in its first version there.

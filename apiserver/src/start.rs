@@ -15,7 +15,6 @@ use crate::{kubelet, reserve};
 use anyhow::Context;
 use api::Value;
 use api::document;
-use api::kinds::find_kind;
 use api::status::ApiError;
 use async_trait::async_trait;
 use futures::future::try_join_all;
@@ -166,11 +165,7 @@ fn check_ranges(ranges: &[IpNet]) -> anyhow::Result<()> {
 }
 
 pub(crate) fn resource_of(object: &Value) -> Result<&'static Resource, ApiError> {
-    let api_version = document::get_str(object, "apiVersion");
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    find_kind(group, version, document::get_str(object, "kind"))
-        .and_then(|kind| resources::find(group, version, kind.resource))
-        .ok_or_else(ApiError::no_such_resource)
+    resources::of(object).ok_or_else(ApiError::no_such_resource)
 }
 
 fn authenticators(store: &Arc<dyn Store>, pki: &Arc<Pki>, options: &Options) -> anyhow::Result<Authenticators> {

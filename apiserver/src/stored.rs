@@ -92,7 +92,7 @@ fn foreign(kept: &[u8], resource: Option<&'static Resource>) -> Result<Value, St
         object = convert(object);
     }
     let Some(resource) = resource else { return Ok(object) };
-    let written = served(&object).ok_or_else(|| {
+    let written = resources::of(&object).ok_or_else(|| {
         let (kind, version) = (document::get_str(&object, "kind"), document::get_str(&object, "apiVersion"));
         format!("no kind {kind} is known in version {version}")
     })?;
@@ -106,13 +106,6 @@ fn foreign(kept: &[u8], resource: Option<&'static Resource>) -> Result<Value, St
 
 fn older(api_version: &str, kind: &str) -> Option<&'static Older> {
     OLDER.iter().find(|it| (it.0, it.1) == (api_version, kind))
-}
-
-/// The resource of an object, in the object's own version.
-fn served(object: &Value) -> Option<&'static Resource> {
-    let (group, version) = document::group_version(object);
-    let kind = api::kinds::find_kind(group, version, document::get_str(object, "kind"))?;
-    resources::find(kind.group, kind.version, kind.resource)
 }
 
 fn from_json(kept: &[u8]) -> Result<Value, String> {

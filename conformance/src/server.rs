@@ -3,6 +3,7 @@
 use crate::context::until;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -131,6 +132,11 @@ pub fn beside(server: &Server, binary: &Path, component: &str, more: &[&str]) ->
     let mut process = Process::start(binary, &arguments, &log)?;
     process.until_printed(" run")?;
     Ok(process)
+}
+
+/// A port of loopback that nobody has, for a moment.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// The last lines of a file.

@@ -3,9 +3,9 @@
 //! As upstream has it, negative indices count from the end, a `test` for null passes where the key is missing, `replace`
 //! adds a key that is missing, and `copy` of a missing key copies null.
 
-use super::{sort, unprocessable};
+use super::unprocessable;
 use crate::codec::{self, MAX_DEPTH, depth};
-use crate::document::size;
+use crate::document::{size, sort};
 use crate::status::ApiError;
 use crate::{Map, Value};
 

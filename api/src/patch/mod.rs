@@ -8,23 +8,12 @@ pub mod merge;
 pub mod strategic;
 
 use crate::Value;
+use crate::document::sort;
 use crate::status::ApiError;
 
 /// 422, as upstream answers a patch that does not apply. It does not say why.
 fn unprocessable() -> ApiError {
     ApiError::unreached(422, "Invalid", "the server rejected our request due to an error in our request")
-}
-
-/// A value's sort in Go's words.
-fn sort(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
 }
 
 /// What Go says where a patch has to be an object.

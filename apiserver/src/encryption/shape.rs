@@ -2,6 +2,7 @@
 
 use api::Value;
 use api::codec::Problem;
+use api::document;
 
 /// What may stand in a field.
 enum Shape {
@@ -90,14 +91,7 @@ fn walk(value: &Value, shape: &Shape, at: &Place<'_>, problems: &mut Vec<Problem
             Ok(())
         }
         _ => {
-            let found = match value {
-                Value::Bool(_) => "bool",
-                Value::Number(_) => "number",
-                Value::String(_) => "string",
-                Value::Array(_) => "array",
-                _ => "object",
-            };
-            let (owner, dotted) = (at.owner, &at.dotted);
+            let (found, owner, dotted) = (document::sort(value), at.owner, &at.dotted);
             let wanted = shape.name();
             Err(format!("json: cannot unmarshal {found} into Go struct field {owner}.{dotted} of type {wanted}"))
         }

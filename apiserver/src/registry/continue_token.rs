@@ -4,6 +4,7 @@
 //! authorized.
 
 use api::Value;
+use api::document;
 use api::status::ApiError;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, URL_SAFE_NO_PAD};
 use base64::{DecodeError, Engine, alphabet};
@@ -62,11 +63,11 @@ fn read(token: &str) -> Result<Continue, String> {
     })?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|_| not_json(&bytes))?;
     let Some(fields) = value.as_object() else {
-        let what = json_kind(&value);
+        let what = document::sort(&value);
         return Err(format!("json: cannot unmarshal {what} into Go value of type storage.continueToken"));
     };
     let wrong = |field: &str, ty: &str| {
-        let what = json_kind(fields.get(field).unwrap_or(&Value::Null));
+        let what = document::sort(fields.get(field).unwrap_or(&Value::Null));
         format!("json: cannot unmarshal {what} into Go struct field continueToken.{field} of type {ty}")
     };
     let text = |field: &str| match fields.get(field) {
@@ -78,17 +79,6 @@ fn read(token: &str) -> Result<Continue, String> {
         Some(value) => value.as_i64().ok_or_else(|| wrong("rv", "int64"))?,
     };
     Ok(Continue { v: text("v")?, rv, start: text("start")? })
-}
-
-fn json_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
 }
 
 /// What is wrong with bytes that are no JSON document; of those that begin like one, only that they end.

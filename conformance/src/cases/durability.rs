@@ -6,7 +6,7 @@
 
 use crate::case::{Case, Needs};
 use crate::context::{Context, client, until};
-use crate::server::{Process, Server};
+use crate::server::{Process, Server, free_port};
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -75,7 +75,7 @@ impl Field {
 
 fn kill_under_writes(outer: &Context) -> Result<()> {
     let data_dir = outer.dir.path().join("data");
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
+    let port = free_port()?.to_string();
     let flags = ["--secure-port", &port, "--store", "embedded"];
     let mut server = Server::start(outer.binary()?, "server", &data_dir, &flags)?;
     let kubeconfig = Kubeconfig::read_from(server.kubeconfig())?;

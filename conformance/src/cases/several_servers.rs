@@ -2,12 +2,12 @@
 
 use crate::case::{Case, Needs};
 use crate::context::{Cluster, Context, until};
-use crate::server::{Process, Server, beside};
+use crate::server::{Process, Server, beside, free_port};
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -51,10 +51,6 @@ impl Etcd {
         until("etcd to be healthy", Duration::from_secs(30), || Ok(is_healthy(client)))?;
         Ok(Etcd { _process: process, url })
     }
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 fn is_healthy(port: u16) -> bool {
