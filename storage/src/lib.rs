@@ -328,8 +328,9 @@ impl Default for Limits {
             value_bytes: 3 << 20,
             history_events: 16_384,
             history_bytes: 32 << 20,
-            // Upstream gives up, every five minutes, what is older than five: a reader can be up to ten behind.
-            history_age: Duration::from_secs(600),
+            // Upstream gives up, every five minutes, what is older than five: a reader can always be five behind, and never ten. Here
+            // it is given up in steps of an eighth.
+            history_age: Duration::from_secs(480),
             queue_bytes: 64 << 20,
         }
     }

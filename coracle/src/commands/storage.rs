@@ -20,7 +20,7 @@ pub struct LogFlags {
     #[arg(long, value_name = "BYTES")]
     storage_compression: Option<usize>,
     /// How long changes are kept for watches and lists that go on from an older version, if there is room
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = value_parser!(u64).range(300..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 480, value_parser = value_parser!(u64).range(300..))]
     storage_history: u64,
 }
 

@@ -8,7 +8,7 @@ use super::tests::{Acknowledged, on, state, tiny, workload};
 use super::*;
 use crate::state::State;
 use crate::suite::{delete, object, put};
-use crate::{Error, Expect, Interest, Limits, Store};
+use crate::{Error, Expect, Interest, Limits, Range, Store};
 
 const LEASE: &str = "/registry/leases/kube-node-lease/n1";
 
@@ -176,6 +176,22 @@ async fn a_crash_among_volatile_changes_never_takes_a_revision_back() {
             assert!(next > seen);
             store.close().await;
         }
+    }
+}
+
+/// As upstream's: a list's page can be asked for five minutes after the first one, and not ten minutes after.
+#[test]
+fn history_is_kept_for_five_minutes_and_not_for_ten() {
+    let state = State::new(Limits::default());
+    let start = Instant::now();
+    let commit = || state.commit(&object("/registry/a/x", Expect::Any, "x"), 0).unwrap().revision;
+    let first = commit();
+    commit();
+    for seconds in (0..=580).step_by(20) {
+        state.forget_old(start + Duration::from_secs(seconds));
+        let known = state.range(Range { prefix: "/registry/a/", at: Some(first), ..Range::default() }).is_ok();
+        assert!(known || seconds > 300, "{seconds}");
+        assert!(!known || seconds < 580, "{seconds}");
     }
 }
 
