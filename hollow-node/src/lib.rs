@@ -14,7 +14,11 @@
 //!
 //! A Node that is deleted stays away until [`Handle::start`], as a kubelet's does until that restarts.
 //!
-//! - [`status`]: a pod's status as a pure function of pod, place and time; [`events`] as the difference of two such;
+//! Probes have nothing to ask and succeed when their `initialDelaySeconds` are over; a pod fails at its `activeDeadlineSeconds`; what
+//! containers ask for they are given at once, when they are resized too; an ephemeral container runs with the others.
+//!
+//! - [`status`]: a pod's status as a pure function of pod, place and time; `timeline`: what its containers do when; [`events`] as the
+//!   difference of two statuses;
 //! - [`node`]: the documents of Node and Lease; [`address`]: pod addresses;
 //! - `simulation`: one loop for all nodes; `writes`: its requests;
 //! - [`server`]: the kubelet API, for `kubectl logs`.
@@ -26,6 +30,7 @@ pub mod pod;
 pub mod server;
 mod simulation;
 pub mod status;
+mod timeline;
 pub mod timers;
 mod writes;
 

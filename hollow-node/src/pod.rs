@@ -32,10 +32,13 @@ pub struct Spec {
     pub node_name: String,
     pub host_network: bool,
     pub restart_policy: String,
+    pub active_deadline_seconds: Option<u64>,
     #[serde(deserialize_with = "or_default")]
     pub containers: Vec<Container>,
     #[serde(deserialize_with = "or_default")]
     pub init_containers: Vec<Container>,
+    #[serde(deserialize_with = "or_default")]
+    pub ephemeral_containers: Vec<Container>,
     #[serde(deserialize_with = "or_default")]
     pub readiness_gates: Vec<ReadinessGate>,
 }
@@ -48,11 +51,44 @@ pub struct Container {
     /// Only init containers have one; `Always` makes it a sidecar.
     #[serde(deserialize_with = "or_default")]
     pub restart_policy: String,
+    #[serde(deserialize_with = "or_default")]
+    pub resources: Resources,
+    #[serde(deserialize_with = "or_default")]
+    pub startup_probe: Probe,
+    #[serde(deserialize_with = "or_default")]
+    pub readiness_probe: Probe,
+}
+
+/// What a container asks for, and is given.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    #[serde(deserialize_with = "or_default")]
+    pub requests: StringMap,
+    #[serde(deserialize_with = "or_default")]
+    pub limits: StringMap,
+}
+
+/// A probe. There is nothing that it could ask, so it succeeds the first time.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Probe {
+    pub initial_delay_seconds: u32,
 }
 
 impl Container {
     pub fn is_sidecar(&self) -> bool {
         self.restart_policy == "Always"
+    }
+
+    /// How long after its start a container counts as started: its startup probe has succeeded.
+    pub fn started_after(&self) -> Duration {
+        Duration::from_secs(self.startup_probe.initial_delay_seconds.into())
+    }
+
+    /// How long after its start a container is ready: its readiness probe, which waits for the startup probe, has succeeded.
+    pub fn ready_after(&self) -> Duration {
+        self.started_after().max(Duration::from_secs(self.readiness_probe.initial_delay_seconds.into()))
     }
 }
 
@@ -72,6 +108,31 @@ pub struct Status {
     pub start_time: Option<Timestamp>,
     #[serde(deserialize_with = "or_default")]
     pub conditions: Vec<Condition>,
+    #[serde(deserialize_with = "or_default")]
+    pub ephemeral_container_statuses: Vec<ContainerStatus>,
+}
+
+/// Since when a container runs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ContainerStatus {
+    pub name: String,
+    #[serde(deserialize_with = "or_default")]
+    pub state: ContainerState,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ContainerState {
+    #[serde(deserialize_with = "or_default")]
+    pub running: Running,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Running {
+    #[serde(deserialize_with = "timestamp")]
+    pub started_at: Option<Timestamp>,
 }
 
 /// A condition of a Pod or a Node.
@@ -131,6 +192,11 @@ impl Pod {
     /// The exit code they then have: annotation `exit-code`, 0 without it.
     pub fn exit_code(&self) -> i32 {
         self.annotation("exit-code").and_then(|code| code.parse().ok()).unwrap_or(0)
+    }
+
+    /// When the pod will have been active for as long as it may, if it was admitted then.
+    pub fn deadline(&self, admitted: Timestamp) -> Option<Timestamp> {
+        admitted.checked_add(Duration::from_secs(self.spec.active_deadline_seconds?)).ok()
     }
 
     /// When the containers stop, once the pod is being deleted: after annotation `termination-seconds`, but within the grace

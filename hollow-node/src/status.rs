@@ -1,20 +1,14 @@
 //! The status of a pod on a hollow node: a pure function of the pod, where it runs, and the time.
-//!
-//! Nothing runs, so nothing needs to be remembered: when which container starts, exits and restarts follows from the moment
-//! the node took the pod.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use component::meta::format_time;
+use component::meta::{StringMap, format_time};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::pod::{Container, Pod};
-
-/// A container that ran this long starts its back-off anew.
-const BACKOFF_RESET: Duration = Duration::from_secs(600);
-const LONGEST_BACKOFF: u64 = 300;
+use crate::pod::{Container, Pod, Resources};
+use crate::timeline::{Run, State, Timeline};
 
 /// Where and since when a pod runs.
 #[derive(Clone, Debug)]
@@ -53,166 +47,39 @@ pub struct Moment {
     pub stopped: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum State {
-    Waiting,
-    Running {
-        since: Timestamp,
-    },
-    Ended {
-        since: Timestamp,
-        at: Timestamp,
-        code: i32,
-    },
-    /// After the end, until the next start.
-    BackOff {
-        since: Timestamp,
-        at: Timestamp,
-        code: i32,
-        wait: Duration,
-    },
-    /// Never started, and will not.
-    Lost,
-}
-
-/// A container's present run.
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    state: State,
-    restarts: u32,
-    /// The run before.
-    last: Option<(Timestamp, Timestamp, i32)>,
-    next_change: Option<Timestamp>,
-}
-
-impl Run {
-    fn still(state: State) -> Self {
-        Self { state, restarts: 0, last: None, next_change: None }
-    }
-}
-
 /// The pod's status at `now`.
 pub fn status_at(pod: &Pod, place: &Placement, now: Timestamp) -> Moment {
-    let stops_at = pod.stops_at();
+    let (stops_at, deadline) = (pod.stops_at(), pod.deadline(place.admitted));
     let stopped = stops_at.is_some_and(|stop| stop <= now);
     // Deletion times are whole seconds, cut off: the containers lived into that second, as far as it has passed.
     let end_of_second = |stop: Timestamp| stop.checked_add(Duration::from_secs(1)).unwrap_or(stop).min(now);
     let lived_until = stops_at.filter(|_| stopped).map_or(now, end_of_second);
-    let timeline = Timeline::new(pod, place, lived_until);
-    let stop = |run: Run| if stopped { run.stop(lived_until) } else { run };
+    let reached = deadline.filter(|deadline| *deadline <= lived_until);
+    let timeline = Timeline::new(pod, place, reached.unwrap_or(lived_until));
+    let overdue = reached.filter(|_| timeline.main.exit_code().is_none());
+    let ended = overdue.or(stopped.then_some(lived_until));
+    let stop = |run: Run| ended.map_or(run, |at| run.stop(at));
     let inits: Vec<Run> = timeline.inits.into_iter().map(stop).collect();
     let main = stop(timeline.main);
-    let phase = phase(pod, &inits, &main, stopped);
-    let next_change =
-        inits.iter().chain([&main]).filter_map(|run| run.next_change).chain(stops_at).filter(|at| *at > now);
-    let status = status(pod, place, now, &inits, &main, phase);
+    let seen = Seen { pod, place, now, inits: &inits, main: &main };
+    let phase = if overdue.is_some() { "Failed" } else { phase(pod, &inits, &main, stopped) };
+    let mut status = seen.status(phase);
+    if overdue.is_some() {
+        status.insert("reason".into(), "DeadlineExceeded".into());
+        status.insert("message".into(), "Pod was active on the node longer than the specified deadline".into());
+    }
     let started = |run: &&Run| !matches!(run.state, State::Waiting | State::Lost);
     let progress = Progress {
         init_started: inits.iter().filter(started).count(),
         runs: if started(&&main) { main.restarts + 1 } else { 0 },
         backing_off: if matches!(main.state, State::BackOff { .. }) { main.restarts + 1 } else { 0 },
-        stopped,
+        stopped: ended.is_some(),
     };
-    Moment { status, progress, next_change: next_change.min(), stopped }
-}
-
-struct Timeline {
-    inits: Vec<Run>,
-    /// All containers do the same.
-    main: Run,
-}
-
-impl Timeline {
-    fn new(pod: &Pod, place: &Placement, now: Timestamp) -> Self {
-        let waiting = Run::still(State::Waiting);
-        if place.pod_ip.is_none() {
-            return Self { inits: vec![waiting; pod.spec.init_containers.len()], main: waiting };
-        }
-        let mut at = after(place.prepared, place.start_delay);
-        let mut inits = Vec::with_capacity(pod.spec.init_containers.len());
-        for container in &pod.spec.init_containers {
-            let end = after(at, place.start_delay);
-            inits.push(match () {
-                () if at > now => Run { next_change: Some(at), ..waiting },
-                () if container.is_sidecar() => Run::still(State::Running { since: at }),
-                () if end > now => Run { next_change: Some(end), ..Run::still(State::Running { since: at }) },
-                () => Run::still(State::Ended { since: at, at: end, code: 0 }),
-            });
-            at = end;
-        }
-        Self { inits, main: main_run(pod, at, now) }
-    }
-}
-
-/// The containers' run at `now`, when the first began at `start`.
-fn main_run(pod: &Pod, start: Timestamp, now: Timestamp) -> Run {
-    if start > now {
-        return Run { next_change: Some(start), ..Run::still(State::Waiting) };
-    }
-    let Some(exit_after) = pod.exit_after() else { return Run::still(State::Running { since: start }) };
-    let code = pod.exit_code();
-    let restarts = match pod.spec.restart_policy.as_str() {
-        "Never" => false,
-        "OnFailure" => code != 0,
-        _ => true,
-    };
-    let (mut since, mut restart, mut crashes, mut last) = (start, 0, 0, None);
-    loop {
-        let end = after(since, exit_after);
-        if end > now {
-            return Run { state: State::Running { since }, restarts: restart, last, next_change: Some(end) };
-        }
-        if !restarts {
-            return Run { state: State::Ended { since, at: end, code }, restarts: restart, last, next_change: None };
-        }
-        let wait = backoff(crashes);
-        let again = after(end, wait);
-        if again > now {
-            let state = State::BackOff { since, at: end, code, wait };
-            return Run { state, restarts: restart, last, next_change: Some(again) };
-        }
-        last = Some((since, end, code));
-        crashes = if exit_after >= BACKOFF_RESET { 0 } else { crashes + 1 };
-        since = again;
-        restart += 1;
-    }
-}
-
-/// As the kubelet's: the first restart at once, then after 10 s, doubling to 5 minutes.
-fn backoff(crashes: u32) -> Duration {
-    match crashes {
-        0 => Duration::ZERO,
-        n => Duration::from_secs((10u64 << (n - 1).min(10)).min(LONGEST_BACKOFF)),
-    }
-}
-
-fn after(at: Timestamp, wait: Duration) -> Timestamp {
-    at.checked_add(wait).unwrap_or(Timestamp::MAX)
-}
-
-impl Run {
-    /// What the run has become when the pod was stopped.
-    fn stop(self, at: Timestamp) -> Self {
-        let state = match self.state {
-            State::Running { since } => State::Ended { since, at: at.max(since), code: 0 },
-            State::BackOff { since, at, code, .. } => State::Ended { since, at, code },
-            State::Waiting => State::Lost,
-            ended => ended,
-        };
-        Self { state, next_change: None, ..self }
-    }
-
-    fn is_running(&self) -> bool {
-        matches!(self.state, State::Running { .. })
-    }
-
-    fn exit_code(&self) -> Option<i32> {
-        match self.state {
-            State::Ended { code, .. } => Some(code),
-            State::Lost => Some(137),
-            _ => None,
-        }
-    }
+    let changes = inits.iter().chain([&main]).filter_map(|run| run.next_change);
+    let probed = seen.containers().flat_map(|(container, run)| run.probed(container));
+    let ends = deadline.filter(|_| main.exit_code().is_none()).into_iter().chain(stops_at);
+    let next_change = changes.chain(probed).chain(ends).filter(|at| *at > now).min();
+    Moment { status: Value::Object(status), progress, next_change, stopped }
 }
 
 fn phase(pod: &Pod, inits: &[Run], main: &Run, stopped: bool) -> &'static str {
@@ -236,86 +103,141 @@ fn initialized(pod: &Pod, inits: &[Run]) -> bool {
     })
 }
 
-fn status(pod: &Pod, place: &Placement, now: Timestamp, inits: &[Run], main: &Run, phase: &str) -> Value {
-    let initializing = !initialized(pod, inits);
-    let mut status = Map::new();
-    status.insert("observedGeneration".into(), pod.metadata.generation.into());
-    status.insert("phase".into(), phase.into());
-    status.insert("startTime".into(), format_time(place.admitted).into());
-    status.insert("hostIP".into(), place.host_ip.as_str().into());
-    status.insert("hostIPs".into(), json!([{"ip": place.host_ip}]));
-    if let Some(ip) = &place.pod_ip {
-        status.insert("podIP".into(), ip.as_str().into());
-        status.insert("podIPs".into(), json!([{"ip": ip}]));
-    }
-    status.insert("conditions".into(), conditions(pod, place, now, inits, main, phase));
-    if !inits.is_empty() {
-        let each = pod.spec.init_containers.iter().zip(inits);
-        let statuses: Vec<Value> = each
-            .map(|(container, run)| {
-                let done = matches!(run.state, State::Ended { code: 0, .. }) && !container.is_sidecar();
-                container_status(pod, container, run, done || run.is_running() && container.is_sidecar(), true)
-            })
-            .collect();
-        status.insert("initContainerStatuses".into(), statuses.into());
-    }
-    let statuses: Vec<Value> = pod
-        .spec
-        .containers
-        .iter()
-        .map(|container| container_status(pod, container, main, main.is_running(), initializing))
-        .collect();
-    status.insert("containerStatuses".into(), statuses.into());
-    Value::Object(status)
+/// What a status says, before it is written down.
+struct Seen<'a> {
+    pod: &'a Pod,
+    place: &'a Placement,
+    now: Timestamp,
+    inits: &'a [Run],
+    main: &'a Run,
 }
 
-fn container_status(pod: &Pod, container: &Container, run: &Run, ready: bool, initializing: bool) -> Value {
-    let id = |restarts: u32| format!("hollow://{}", digest(&(&pod.metadata.uid, &container.name, restarts)));
-    let ended = |since: Timestamp, at: Timestamp, code: i32, restarts: u32| {
-        json!({"terminated": {
-            "exitCode": code,
-            "reason": if code == 0 { "Completed" } else { "Error" },
-            "startedAt": format_time(since),
-            "finishedAt": format_time(at),
-            "containerID": id(restarts),
-        }})
-    };
-    let last = |(since, at, code)| ended(since, at, code, run.restarts.saturating_sub(1));
-    let (state, last_state) = match run.state {
-        State::Waiting if initializing && !pod.spec.init_containers.is_empty() => {
-            (json!({"waiting": {"reason": "PodInitializing"}}), json!({}))
-        }
-        State::Waiting => (json!({"waiting": {"reason": "ContainerCreating"}}), json!({})),
-        State::Running { since } => {
-            (json!({"running": {"startedAt": format_time(since)}}), run.last.map_or(json!({}), last))
-        }
-        State::Ended { since, at, code } => (ended(since, at, code, run.restarts), run.last.map_or(json!({}), last)),
-        State::BackOff { since, at, code, wait } => {
-            let message = backoff_message(pod, container, wait);
-            let waiting = json!({"waiting": {"reason": "CrashLoopBackOff", "message": message}});
-            (waiting, ended(since, at, code, run.restarts))
-        }
-        State::Lost => {
-            let message = "The container could not be located when the pod was terminated";
-            let ended = json!({"exitCode": 137, "reason": "ContainerStatusUnknown", "message": message});
-            (json!({"terminated": ended}), json!({}))
-        }
-    };
-    let exists = !matches!(run.state, State::Waiting | State::Lost);
-    let mut status = json!({
-        "name": container.name,
-        "image": container.image,
-        "imageID": if exists { image_id(&container.image) } else { String::new() },
-        "state": state,
-        "lastState": last_state,
-        "ready": ready,
-        "started": run.is_running(),
-        "restartCount": run.restarts,
-    });
-    if exists {
-        status["containerID"] = id(run.restarts).into();
+impl<'a> Seen<'a> {
+    fn init_containers(&self) -> impl Iterator<Item = (&'a Container, &'a Run)> + use<'a> {
+        self.pod.spec.init_containers.iter().zip(self.inits)
     }
-    status
+
+    /// All of them that may be probed.
+    fn containers(&self) -> impl Iterator<Item = (&'a Container, &'a Run)> + use<'a> {
+        let main = self.main;
+        let sidecars = self.init_containers().filter(|(container, _)| container.is_sidecar());
+        sidecars.chain(self.pod.spec.containers.iter().map(move |container| (container, main)))
+    }
+
+    fn is_ready(&self, container: &Container, run: &Run) -> bool {
+        run.is_running_for(container.ready_after(), self.now)
+    }
+
+    fn status(&self, phase: &str) -> Map<String, Value> {
+        let Seen { pod, place, .. } = self;
+        let initializing = !initialized(pod, self.inits);
+        let mut status = Map::new();
+        status.insert("observedGeneration".into(), pod.metadata.generation.into());
+        status.insert("phase".into(), phase.into());
+        status.insert("startTime".into(), format_time(place.admitted).into());
+        status.insert("hostIP".into(), place.host_ip.as_str().into());
+        status.insert("hostIPs".into(), json!([{"ip": place.host_ip}]));
+        if let Some(ip) = &place.pod_ip {
+            status.insert("podIP".into(), ip.as_str().into());
+            status.insert("podIPs".into(), json!([{"ip": ip}]));
+        }
+        status.insert("conditions".into(), self.conditions(phase));
+        if !self.inits.is_empty() {
+            let each = self.init_containers().map(|(container, run)| {
+                let done = matches!(run.state, State::Ended { code: 0, .. }) && !container.is_sidecar();
+                self.container(container, run, done || container.is_sidecar() && self.is_ready(container, run), true)
+            });
+            status.insert("initContainerStatuses".into(), each.collect());
+        }
+        let main = self.main;
+        let each = pod.spec.containers.iter();
+        let each = each.map(|container| self.container(container, main, self.is_ready(container, main), initializing));
+        status.insert("containerStatuses".into(), each.collect());
+        if !pod.spec.ephemeral_containers.is_empty() {
+            let each = pod.spec.ephemeral_containers.iter().map(|container| self.ephemeral(container));
+            status.insert("ephemeralContainerStatuses".into(), each.collect());
+        }
+        status
+    }
+
+    /// An ephemeral container starts when the node sees it, and ends with the others; it is never started again.
+    fn ephemeral(&self, container: &Container) -> Value {
+        let known = self.pod.status.ephemeral_container_statuses.iter().find(|status| status.name == container.name);
+        let since = known.and_then(|status| status.state.running.started_at).unwrap_or(self.now);
+        let run = Run::still(match self.main.state {
+            State::Waiting | State::Lost => self.main.state,
+            State::Ended { at, code, .. } => State::Ended { since: since.min(at), at, code },
+            State::Running { .. } | State::BackOff { .. } => State::Running { since },
+        });
+        self.container(container, &run, false, false)
+    }
+}
+
+impl Seen<'_> {
+    fn container(&self, container: &Container, run: &Run, ready: bool, initializing: bool) -> Value {
+        let pod = self.pod;
+        let id = |restarts: u32| format!("hollow://{}", digest(&(&pod.metadata.uid, &container.name, restarts)));
+        let ended = |since: Timestamp, at: Timestamp, code: i32, restarts: u32| {
+            json!({"terminated": {
+                "exitCode": code,
+                "reason": if code == 0 { "Completed" } else { "Error" },
+                "startedAt": format_time(since),
+                "finishedAt": format_time(at),
+                "containerID": id(restarts),
+            }})
+        };
+        let last = |(since, at, code)| ended(since, at, code, run.restarts.saturating_sub(1));
+        let (state, last_state) = match run.state {
+            State::Waiting if initializing && !pod.spec.init_containers.is_empty() => {
+                (json!({"waiting": {"reason": "PodInitializing"}}), json!({}))
+            }
+            State::Waiting => (json!({"waiting": {"reason": "ContainerCreating"}}), json!({})),
+            State::Running { since } => {
+                (json!({"running": {"startedAt": format_time(since)}}), run.last.map_or(json!({}), last))
+            }
+            State::Ended { since, at, code } => {
+                (ended(since, at, code, run.restarts), run.last.map_or(json!({}), last))
+            }
+            State::BackOff { since, at, code, wait } => {
+                let message = backoff_message(pod, container, wait);
+                let waiting = json!({"waiting": {"reason": "CrashLoopBackOff", "message": message}});
+                (waiting, ended(since, at, code, run.restarts))
+            }
+            State::Lost => {
+                let message = "The container could not be located when the pod was terminated";
+                let ended = json!({"exitCode": 137, "reason": "ContainerStatusUnknown", "message": message});
+                (json!({"terminated": ended}), json!({}))
+            }
+        };
+        let exists = !matches!(run.state, State::Waiting | State::Lost);
+        let mut status = json!({
+            "name": container.name,
+            "image": container.image,
+            "imageID": if exists { image_id(&container.image) } else { String::new() },
+            "state": state,
+            "lastState": last_state,
+            "ready": ready,
+            "started": run.is_running_for(container.started_after(), self.now),
+            "restartCount": run.restarts,
+        });
+        if exists {
+            status["containerID"] = id(run.restarts).into();
+            acknowledge(&container.resources, &mut status);
+        }
+        status
+    }
+}
+
+/// Whatever a container asks for it is given at once, at its start and when it is resized.
+fn acknowledge(resources: &Resources, status: &mut Value) {
+    let quantities = |map: &StringMap| map.iter().map(|(name, quantity)| (name.to_owned(), quantity.into())).collect();
+    let given = [("requests", &resources.requests), ("limits", &resources.limits)];
+    let given = given.map(|(name, map)| (name.to_owned(), Value::Object(quantities(map))));
+    let given = given.into_iter().filter(|(_, map)| map.as_object().is_some_and(|map| !map.is_empty()));
+    status["resources"] = Value::Object(given.collect());
+    if let Some(requests) = status["resources"].get("requests").cloned() {
+        status["allocatedResources"] = requests;
+    }
 }
 
 fn backoff_message(pod: &Pod, container: &Container, wait: Duration) -> String {
@@ -330,53 +252,54 @@ pub fn described(pod: &Pod) -> String {
     format!("{}_{}({})", meta.name, meta.namespace, meta.uid)
 }
 
-fn conditions(pod: &Pod, place: &Placement, now: Timestamp, inits: &[Run], main: &Run, phase: &str) -> Value {
-    let names = |containers: &mut dyn Iterator<Item = &Container>| {
-        containers.map(|container| container.name.as_str()).collect::<Vec<_>>().join(" ")
-    };
-    let ended = match phase {
-        "Succeeded" => Some("PodCompleted"),
-        "Failed" => Some("PodFailed"),
-        _ => None,
-    };
-    let incomplete = pod.spec.init_containers.iter().zip(inits).filter(|(container, run)| match run.state {
-        State::Running { .. } => !container.is_sidecar(),
-        State::Ended { .. } => false,
-        _ => true,
-    });
-    let incomplete = names(&mut incomplete.map(|(container, _)| container));
-    let initialized = match (ended, incomplete.as_str()) {
-        (Some("PodCompleted"), _) => Condition::new(true, "PodCompleted", ""),
-        (_, "") => Condition::new(true, "", ""),
-        (_, names) => {
-            let message = format!("containers with incomplete status: [{names}]");
-            Condition::new(false, "ContainersNotInitialized", &message)
+impl Seen<'_> {
+    fn conditions(&self, phase: &str) -> Value {
+        let Seen { pod, place, now, .. } = *self;
+        let names = |containers: &mut dyn Iterator<Item = &Container>| {
+            containers.map(|container| container.name.as_str()).collect::<Vec<_>>().join(" ")
+        };
+        let ended = match phase {
+            "Succeeded" => Some("PodCompleted"),
+            "Failed" => Some("PodFailed"),
+            _ => None,
+        };
+        let incomplete = self.init_containers().filter(|(container, run)| match run.state {
+            State::Running { .. } => !container.is_sidecar(),
+            State::Ended { .. } => false,
+            _ => true,
+        });
+        let incomplete = names(&mut incomplete.map(|(container, _)| container));
+        let initialized = match (ended, incomplete.as_str()) {
+            (Some("PodCompleted"), _) => Condition::new(true, "PodCompleted", ""),
+            (_, "") => Condition::new(true, "", ""),
+            (_, names) => {
+                let message = format!("containers with incomplete status: [{names}]");
+                Condition::new(false, "ContainersNotInitialized", &message)
+            }
+        };
+        let unready = self.containers().filter(|(container, run)| !self.is_ready(container, run));
+        let unready = names(&mut unready.map(|(container, _)| container));
+        let containers_ready = match (ended, unready.as_str()) {
+            (Some(reason), _) => Condition::new(false, reason, ""),
+            (None, "") => Condition::new(true, "", ""),
+            (None, names) => {
+                Condition::new(false, "ContainersNotReady", &format!("containers with unready status: [{names}]"))
+            }
+        };
+        let ready = if containers_ready.status { readiness_gates(pod) } else { containers_ready.clone() };
+        let sandbox = Condition::new(place.pod_ip.is_some() && ended.is_none(), "", "");
+        let mut all = vec![
+            sandbox.document("PodReadyToStartContainers", pod, now),
+            initialized.document("Initialized", pod, now),
+            ready.document("Ready", pod, now),
+            containers_ready.document("ContainersReady", pod, now),
+        ];
+        // Binding writes this one; only a pod made with a nodeName comes without.
+        if pod.condition("PodScheduled").is_none_or(|condition| condition.status != "True") {
+            all.push(Condition::new(true, "", "").document("PodScheduled", pod, now));
         }
-    };
-    let idle_sidecars = pod.spec.init_containers.iter().zip(inits);
-    let idle_sidecars = idle_sidecars.filter(|(container, run)| container.is_sidecar() && !run.is_running());
-    let idle = pod.spec.containers.iter().filter(|_| !main.is_running());
-    let unready = names(&mut idle_sidecars.map(|(container, _)| container).chain(idle));
-    let containers_ready = match (ended, unready.as_str()) {
-        (Some(reason), _) => Condition::new(false, reason, ""),
-        (None, "") => Condition::new(true, "", ""),
-        (None, names) => {
-            Condition::new(false, "ContainersNotReady", &format!("containers with unready status: [{names}]"))
-        }
-    };
-    let ready = if containers_ready.status { readiness_gates(pod) } else { containers_ready.clone() };
-    let sandbox = Condition::new(place.pod_ip.is_some() && ended.is_none(), "", "");
-    let mut all = vec![
-        sandbox.document("PodReadyToStartContainers", pod, now),
-        initialized.document("Initialized", pod, now),
-        ready.document("Ready", pod, now),
-        containers_ready.document("ContainersReady", pod, now),
-    ];
-    // Binding writes this one; only a pod made with a nodeName comes without.
-    if pod.condition("PodScheduled").is_none_or(|condition| condition.status != "True") {
-        all.push(Condition::new(true, "", "").document("PodScheduled", pod, now));
+        Value::Array(all)
     }
-    Value::Array(all)
 }
 
 /// `Ready`, when all containers are: as the conditions say that the pod's readiness gates name.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::timeline::backoff;
 
 fn pod(spec: Value, annotations: Value) -> Pod {
     let mut document = json!({
@@ -137,4 +138,63 @@ fn conditions_keep_the_time_of_their_transition() {
     let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": format_time(at(1))});
     pod.status.conditions.push(serde_json::from_value(ready).unwrap());
     assert_eq!(condition(&status_at(&pod, &place(), at(500)), "Ready")["lastTransitionTime"], format_time(at(1)));
+}
+
+#[test]
+fn a_container_is_started_and_ready_when_its_probes_delays_are_over() {
+    let probes = json!({"containers": [
+        {"name": "c", "image": "i", "startupProbe": {"initialDelaySeconds": 3}, "readinessProbe": {"initialDelaySeconds": 15}},
+        {"name": "d", "image": "i", "readinessProbe": null}]});
+    let pod = pod(probes, json!({}));
+    let seen = |seconds| {
+        let moment = status_at(&pod, &place(), at(seconds));
+        let container = container(&moment);
+        (container["started"] == true, container["ready"] == true, condition(&moment, "Ready")["status"] == "True")
+    };
+    assert_eq!(status_at(&pod, &place(), at(1)).status["containerStatuses"][1]["ready"], true);
+    assert_eq!(condition(&status_at(&pod, &place(), at(1)), "Ready")["message"], "containers with unready status: [c]");
+    assert_eq!(status_at(&pod, &place(), at(1)).next_change, Some(at(4)));
+    assert_eq!((seen(3), seen(4)), ((false, false, false), (true, false, false)));
+    assert_eq!(status_at(&pod, &place(), at(4)).next_change, Some(at(16)));
+    assert_eq!((seen(15), seen(16)), ((true, false, false), (true, true, true)));
+    assert_eq!(status_at(&pod, &place(), at(16)).next_change, None);
+}
+
+#[test]
+fn a_pod_fails_at_its_deadline() {
+    let mut pod = pod(json!({"activeDeadlineSeconds": 5}), json!({}));
+    assert_eq!(status_at(&pod, &place(), at(1)).next_change, Some(at(5)));
+    let failed = status_at(&pod, &place(), at(5));
+    assert_eq!((&failed.status["phase"], &failed.status["reason"]), (&json!("Failed"), &json!("DeadlineExceeded")));
+    assert!(container(&failed)["state"].get("terminated").is_some());
+    assert_eq!((failed.next_change, failed.stopped), (None, false), "it stays, for its owner to see");
+    // One that completed in time has.
+    pod.spec.restart_policy = "Never".into();
+    pod.metadata.annotations = serde_json::from_value(json!({"hollow.coracle.dev/exit-after": "2s"})).unwrap();
+    let done = status_at(&pod, &place(), at(7));
+    assert_eq!((&done.status["phase"], &done.status["reason"]), (&json!("Succeeded"), &Value::Null));
+}
+
+#[test]
+fn what_a_container_asks_for_it_has() {
+    let asks = json!({"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}});
+    let pod = pod(
+        json!({"containers": [{"name": "c", "image": "i", "resources": asks}, {"name": "d", "image": "i"}]}),
+        json!({}),
+    );
+    let running = status_at(&pod, &place(), at(1));
+    assert_eq!(container(&running)["resources"], asks);
+    assert_eq!(container(&running)["allocatedResources"], asks["requests"]);
+    assert_eq!(running.status["containerStatuses"][1]["resources"], json!({}));
+}
+
+#[test]
+fn an_ephemeral_container_runs_from_when_it_is_seen() {
+    let mut pod = pod(json!({"ephemeralContainers": [{"name": "e", "image": "i"}]}), json!({}));
+    let first = status_at(&pod, &place(), at(9));
+    let ephemeral = &first.status["ephemeralContainerStatuses"][0];
+    assert_eq!(ephemeral["state"]["running"]["startedAt"], format_time(at(9)));
+    assert_eq!(condition(&first, "Ready")["status"], "True", "nobody waits for it");
+    pod.status.ephemeral_container_statuses = serde_json::from_value(json!([ephemeral])).unwrap();
+    assert_eq!(status_at(&pod, &place(), at(20)).status["ephemeralContainerStatuses"][0], *ephemeral);
 }
