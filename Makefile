@@ -19,7 +19,8 @@ help:
 	@echo "make fuzz         bad input for every decoder and patch, for longer than the tests do; FUZZ=100000 says how many of each"
 	@echo "make conformance  the black-box suite alone; KUBECONFIG=FILE tries that cluster instead, CASES='walk bad_input' some cases"
 	@echo "                  E2E_TEST=FILE runs Kubernetes' own conformance tests: SUBSET=api|hollow|full, ONLY='part of a name', RECORD=1"
-	@echo "                  keeps the results, SERVER='--store memory' are more flags of the server; docs/CONFORMANCE.md has the rest"
+	@echo "                  keeps the results, SERVER='--store=memory' are more flags of the server, COMPONENTS=1 starts each component as a"
+	@echo "                  process; docs/CONFORMANCE.md has the rest"
 	@echo "make lint         formatting, clippy, and the licences and sources of what is depended on"
 	@echo "make bench        figures as a table; REFERENCE=KUBECONFIG does the same work on another server beside it"
 	@echo
@@ -57,7 +58,7 @@ conformance: $(if $(GIVEN),,build)
 	  --node-modules $(NODE_MODULES) --etcd $(ETCD) \
 	  $(if $(GIVEN),--kubeconfig $(KUBECONFIG),--start $(CORACLE)) \
 	  $(if $(E2E_TEST),upstream --e2e-test $(E2E_TEST) --subset $(or $(SUBSET),api) $(if $(ONLY),--only '$(ONLY)') \
-	    $(if $(RECORD),--record) $(foreach flag,$(SERVER),--server-flag=$(flag)),$(CASES))
+	    $(if $(RECORD),--record) $(if $(COMPONENTS),--components) $(foreach flag,$(SERVER),--server-flag=$(flag)),$(CASES))
 
 lint:
 	@set-up/tools compiler

@@ -4,7 +4,7 @@ use crate::Arguments;
 use crate::case::{Case, Needs, Skipped};
 use crate::cases;
 use crate::context::{Cluster, Context, Settings, unique};
-use crate::server::{Process, Server, beside, tail};
+use crate::server::{Process, Server, components, tail};
 use anyhow::{Context as _, Result, bail};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -163,15 +163,8 @@ fn credentials(directory: &Path) -> Result<(PathBuf, PathBuf)> {
 
 fn three_processes(settings: &Settings, binary: &Path, directory: &Path, started: &mut Started) -> Result<Cluster> {
     let data_dir = directory.join("components");
-    let server = Server::start(binary, "apiserver", &data_dir, &[]).context("coracle apiserver")?;
-    for component in ["controller-manager", "scheduler"] {
-        started
-            .processes
-            .push(beside(&server, binary, component, &[]).with_context(|| format!("coracle {component}"))?);
-    }
-    let url = server.url()?;
-    let nodes = beside(&server, binary, "hollow-nodes", &["--server", &url, "--nodes", "3"]);
-    started.processes.push(nodes.context("coracle hollow-nodes")?);
+    let (server, beside) = components(binary, &data_dir, &[], "3")?;
+    started.processes.extend(beside);
     let cluster = Cluster::connect(THREE_PROCESSES, &server.kubeconfig(), Some(&data_dir), &settings.runtime)?;
     started.servers.push(server);
     Ok(cluster)

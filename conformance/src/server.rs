@@ -46,6 +46,11 @@ impl Process {
         }
     }
 
+    /// Where it prints.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
     pub fn printed(&self) -> Result<String> {
         Ok(std::fs::read_to_string(&self.log)?)
     }
@@ -132,6 +137,22 @@ pub fn beside(server: &Server, binary: &Path, component: &str, more: &[&str]) ->
     let mut process = Process::start(binary, &arguments, &log)?;
     process.until_printed(" run")?;
     Ok(process)
+}
+
+/// A whole cluster in a directory, each component a process of its own: the API server, to which `more` flags go, and beside it the
+/// others, with this many hollow nodes.
+pub fn components(binary: &Path, data_dir: &Path, more: &[&str], nodes: &str) -> Result<(Server, Vec<Process>)> {
+    let server = Server::start(binary, "apiserver", data_dir, more).context("coracle apiserver")?;
+    let url = server.url()?;
+    let mut flags = vec![("controller-manager", vec![]), ("scheduler", vec![])];
+    if nodes != "0" {
+        flags.push(("hollow-nodes", vec!["--server", url.as_str(), "--nodes", nodes]));
+    }
+    let start = |(component, more): (&str, Vec<&str>)| {
+        beside(&server, binary, component, &more).with_context(|| format!("coracle {component}"))
+    };
+    let beside = flags.into_iter().map(start).collect::<Result<Vec<_>>>()?;
+    Ok((server, beside))
 }
 
 /// A port of loopback that nobody has, for a moment.

@@ -4,17 +4,21 @@
 //! the same time, each with a part of the tests, as Ginkgo's own runner would; what is `[Serial]` runs alone at the end. What
 //! they print is read while they run: for progress, and to end a test that takes too long.
 
+mod cluster;
+mod page;
 mod process;
+mod record;
 mod report;
 mod results;
 mod table;
 
 use crate::Arguments;
-use crate::server::Server;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use process::{Limits, Outcome, Run};
-use results::{Results, Verdict};
+use cluster::Judged;
+use process::{End, Limits, Run};
+use record::{Record, RunOf};
+use results::{Outcome, Results, Verdict};
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,6 +28,8 @@ use table::{Test, tests};
 
 /// Tests that one `e2e.test` process is given at a time: starting it takes about a second.
 const BATCH: usize = 6;
+/// Seconds that they may be known to take together.
+const SHARE: f64 = 20.0;
 
 /// Runs upstream's conformance tests.
 #[derive(Args)]
@@ -40,12 +46,18 @@ pub struct UpstreamArguments {
     /// More flags for the server that is started, such as --store=memory
     #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
     server_flag: Vec<String>,
+    /// Start the API server, the controller manager, the scheduler and the nodes as a process each
+    #[arg(long)]
+    components: bool,
     /// How many run at the same time
     #[arg(long, value_name = "N", default_value_t = 4)]
     processes: usize,
     /// Seconds after which a test is ended
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     test_limit: u64,
+    /// Seconds after which a test is ended that is known not to pass, so that it may as well show now that it does
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    known_failure_limit: u64,
     /// Where logs and reports go
     #[arg(long, value_name = "DIR", default_value = "target/upstream-conformance")]
     output: PathBuf,
@@ -79,15 +91,17 @@ pub fn run(arguments: &Arguments, upstream: &UpstreamArguments) -> Result<bool> 
     let named = |test: &&Test| upstream.only.is_empty() || upstream.only.iter().any(|part| test.name.contains(part));
     let chosen: Vec<&Test> = chosen.into_iter().filter(named).collect();
     ensure!(!chosen.is_empty(), "no test of {} is called {}", upstream.subset.name(), upstream.only.join(" or "));
+    ensure!(!upstream.record || upstream.only.is_empty(), "--record is of a whole subset");
     ensure!(upstream.e2e_test.is_file(), "{} is no file; {}", upstream.e2e_test.display(), table::WHENCE);
     let output = std::path::absolute(&upstream.output)?;
     fs::create_dir_all(&output).with_context(|| output.display().to_string())?;
-    let (server, kubeconfig) = cluster(arguments, upstream, &output)?;
+    let known = Record::read()?;
+    let judged = cluster::cluster(arguments, upstream, &output)?;
     let driver = Driver {
         upstream,
         kubectl: std::path::absolute(which(&arguments.kubectl)?)?,
-        kubeconfig,
-        server_log: server.as_ref().map(|server| server.data_dir.with_extension("log")),
+        judged: &judged,
+        known: &known,
         output: output.clone(),
         results: Mutex::new(Results::default()),
         total: chosen.len(),
@@ -96,35 +110,40 @@ pub fn run(arguments: &Arguments, upstream: &UpstreamArguments) -> Result<bool> 
     let (serial, parallel): (Vec<&Test>, Vec<&Test>) = chosen.iter().partition(|test| test.is_serial());
     driver.together(parallel);
     driver.alone(serial);
-    drop(server);
-    let results = driver.results.into_inner().map_err(|_| anyhow::anyhow!("a thread panicked"))?;
     let took = driver.started.elapsed();
-    let expected = results::expectations()?;
-    let good = results.tell(&chosen, &expected, took);
+    let results = driver.results.into_inner().map_err(|_| anyhow::anyhow!("a thread panicked"))?;
+    let good = results.tell(&chosen, &known.causes, took);
     println!("Logs of what failed are in {}.", output.display());
     if upstream.record {
-        ensure!(upstream.only.is_empty(), "--record is of a whole subset");
-        results::record(&results, &all, &chosen, upstream.subset, took)?;
+        keep(&all, &results, upstream, &judged, known, took)?;
     }
     Ok(good)
 }
 
-/// The cluster to try: the one that was named, or one that is started.
-fn cluster(arguments: &Arguments, upstream: &UpstreamArguments, output: &Path) -> Result<(Option<Server>, PathBuf)> {
-    let Some(binary) = &arguments.start else {
-        let kubeconfig = arguments.kubeconfig.clone().context("say --kubeconfig FILE or --start BINARY")?;
-        return Ok((None, std::path::absolute(kubeconfig)?));
+/// Adds the run to what is recorded, and writes the page anew.
+fn keep(
+    all: &[Test],
+    results: &Results,
+    upstream: &UpstreamArguments,
+    judged: &Judged,
+    mut record: Record,
+    took: Duration,
+) -> Result<()> {
+    let (date, commit) = record::date_and_commit();
+    let run = RunOf {
+        subset: upstream.subset,
+        date,
+        commit,
+        passed: results.count(Outcome::Passed),
+        tests: results.len(),
+        seconds: took.as_secs(),
+        processors: std::thread::available_parallelism().map_or(0, usize::from),
+        parallel: upstream.processes,
+        cluster: judged.what.clone(),
     };
-    let nodes = if upstream.subset == Subset::Api { "0" } else { "4" };
-    let data_dir = output.join("server");
-    if data_dir.exists() {
-        fs::remove_dir_all(&data_dir)?;
-    }
-    let flags: Vec<&str> = upstream.server_flag.iter().flat_map(|flag| flag.split('=')).collect();
-    let flags = [&["--hollow-nodes", nodes], &flags[..]].concat();
-    let server = Server::start(&std::path::absolute(binary)?, "server", &data_dir, &flags)?;
-    let kubeconfig = server.kubeconfig();
-    Ok((Some(server), kubeconfig))
+    record.add(run, results.verdicts());
+    record.write()?;
+    page::write(all, &record)
 }
 
 /// The path of a program that may be named only.
@@ -140,8 +159,8 @@ fn which(program: &Path) -> Result<PathBuf> {
 struct Driver<'a> {
     upstream: &'a UpstreamArguments,
     kubectl: PathBuf,
-    kubeconfig: PathBuf,
-    server_log: Option<PathBuf>,
+    judged: &'a Judged,
+    known: &'a Record,
     output: PathBuf,
     results: Mutex<Results>,
     total: usize,
@@ -149,15 +168,22 @@ struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    /// Runs tests in several processes, each of which takes the next few.
-    fn together(&self, tests: Vec<&Test>) {
+    /// Runs tests in several processes, each of which takes the next few. What is known to take long begins first.
+    fn together(&self, mut tests: Vec<&Test>) {
+        tests.sort_by(|a, b| self.seconds(b).total_cmp(&self.seconds(a)));
         let queue: Mutex<VecDeque<&Test>> = Mutex::new(tests.into());
         let next = || {
             let mut queue = queue.lock().ok()?;
             // Smaller parts near the end, so that all processes end at about the same time.
             let size = (queue.len() / self.upstream.processes.max(1)).clamp(1, BATCH);
-            let size = size.min(queue.len());
-            Some(queue.drain(..size).collect::<Vec<_>>()).filter(|batch| !batch.is_empty())
+            let mut batch = vec![queue.pop_front()?];
+            let mut seconds = self.seconds(batch[0]);
+            while batch.len() < size && seconds < SHARE {
+                let Some(test) = queue.pop_front() else { break };
+                seconds += self.seconds(test);
+                batch.push(test);
+            }
+            Some(batch)
         };
         std::thread::scope(|scope| {
             for _ in 0..self.upstream.processes.max(1) {
@@ -168,6 +194,18 @@ impl Driver<'_> {
                 });
             }
         });
+    }
+
+    /// What a test took when it was last recorded; 0 if it never was.
+    fn seconds(&self, test: &Test) -> f64 {
+        self.known.tests.get(&test.name).map_or(0.0, |last| last.seconds)
+    }
+
+    /// When a test has taken too long.
+    fn limit(&self, name: &str) -> Duration {
+        let known = self.known.causes.contains_key(name);
+        let limit = if known { self.upstream.known_failure_limit } else { self.upstream.test_limit };
+        Duration::from_secs(limit.min(self.upstream.test_limit))
     }
 
     fn alone(&self, tests: Vec<&Test>) {
@@ -197,30 +235,34 @@ impl Driver<'_> {
         let run = Run {
             e2e_test: &self.upstream.e2e_test,
             kubectl: &self.kubectl,
-            kubeconfig: &self.kubeconfig,
+            kubeconfig: &self.judged.kubeconfig,
             needs_nodes: self.upstream.subset != Subset::Api,
             directory: directory.path(),
-            server_log: self.server_log.as_deref(),
+            server_logs: &self.judged.logs,
         };
-        let limits = Limits { test: Duration::from_secs(self.upstream.test_limit), start: Duration::from_secs(120) };
+        let limits = Limits { test: &|name| self.limit(name), start: Duration::from_secs(120) };
         let names: Vec<&str> = tests.iter().map(|test| test.name.as_str()).collect();
         let ended = run.tests(&names, &limits)?;
         let mut verdicts = report::read(directory.path())?;
         verdicts.retain(|(name, _)| names.contains(&name.as_str()));
         for ran in ended.tests {
             let known = verdicts.iter_mut().find(|(name, _)| *name == ran.name);
-            let verdict = match (known, ran.outcome) {
+            let verdict = match (known, ran.end) {
+                (Some((_, verdict)), End::TooLong) => {
+                    *verdict = Verdict::too_long(ran.took);
+                    verdict
+                }
                 (Some((_, verdict)), _) => verdict,
-                (None, Outcome::TooLong) => {
+                (None, End::TooLong) => {
                     verdicts.push((ran.name.clone(), Verdict::too_long(ran.took)));
                     &mut verdicts.last_mut().context("pushed above")?.1
                 }
                 // The process was ended because of another test: this one may have passed, as its last line said.
-                (None, Outcome::Passed) => {
+                (None, End::Passed) => {
                     verdicts.push((ran.name.clone(), Verdict::passed(ran.took.as_secs_f64())));
                     continue;
                 }
-                (None, Outcome::Ended | Outcome::Failed) => {
+                (None, End::Ended | End::Failed) => {
                     verdicts.push((ran.name.clone(), Verdict::failed(ran.took.as_secs_f64(), ran.last_words())));
                     &mut verdicts.last_mut().context("pushed above")?.1
                 }
@@ -240,7 +282,7 @@ impl Driver<'_> {
             "{:>3}/{} {:5} {:6.1}s  {name}{}",
             results.len(),
             self.total,
-            verdict.word(),
+            verdict.outcome.word(),
             verdict.seconds,
             if verdict.is_good() {
                 String::new()

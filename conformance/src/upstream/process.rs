@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -22,18 +22,18 @@ pub struct Run<'a> {
     pub needs_nodes: bool,
     /// For the report; empty.
     pub directory: &'a Path,
-    pub server_log: Option<&'a Path>,
+    pub server_logs: &'a [PathBuf],
 }
 
-pub struct Limits {
-    /// Of one test.
-    pub test: Duration,
-    /// Until the first test begins, and between the last one's end and the process'.
+pub struct Limits<'a> {
+    /// Of the test with a name.
+    pub test: &'a dyn Fn(&str) -> Duration,
+    /// Until the first test begins, between the last one's end and the process', and for tidying up after an interrupted one.
     pub start: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum End {
     Passed,
     Failed,
     /// The process ended, or was ended, in the middle of it.
@@ -44,7 +44,7 @@ pub enum Outcome {
 /// A test that was begun.
 pub struct Ran {
     pub name: String,
-    pub outcome: Outcome,
+    pub end: End,
     pub took: Duration,
     log: Vec<String>,
     server_log: String,
@@ -70,29 +70,36 @@ struct Running {
     name: String,
     since: Instant,
     log: Vec<String>,
-    server_log_at: u64,
+    server_logs_at: Vec<u64>,
 }
 
 impl Run<'_> {
     /// Runs the tests of these names, one after the other, until the last has ended or one has taken too long.
-    pub fn tests(&self, names: &[&str], limits: &Limits) -> Result<Ended> {
+    pub fn tests(&self, names: &[&str], limits: &Limits<'_>) -> Result<Ended> {
         let mut child = self.start(names)?;
         let lines = lines(&mut child)?;
         let mut ended = Ended { tests: Vec::new() };
         let mut running: Option<Running> = None;
         let mut after_rule = false;
         let mut quiet_since = Instant::now();
+        let mut interrupted = false;
         loop {
             let deadline = match &running {
-                Some(test) => test.since + limits.test,
+                Some(test) => test.since + (limits.test)(&test.name),
                 None => quiet_since + limits.start,
             };
             let line = match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => line,
                 Err(RecvTimeoutError::Disconnected) => break,
+                // So it tidies up: what a test leaves behind, such as taints or pods that fit nowhere, is in the way of others.
+                Err(RecvTimeoutError::Timeout) if !interrupted => {
+                    interrupt(&child)?;
+                    ended.tests.extend(running.take().map(|test| self.over(test, End::TooLong)));
+                    (interrupted, quiet_since) = (true, Instant::now());
+                    continue;
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     child.kill().context("e2e.test could not be ended")?;
-                    ended.tests.extend(running.take().map(|test| self.over(test, Outcome::TooLong)));
                     break;
                 }
             };
@@ -100,22 +107,23 @@ impl Run<'_> {
                 if test.log.len() < LINES {
                     test.log.push(line.clone());
                 }
-                if let Some(outcome) = outcome(&line) {
-                    ended.tests.extend(running.take().map(|test| self.over(test, outcome)));
+                if let Some(end) = end(&line) {
+                    ended.tests.extend(running.take().map(|test| self.over(test, end)));
                     quiet_since = Instant::now();
                 }
             } else if after_rule && let Some(name) = names.iter().find(|name| line.starts_with(**name)) {
-                let server_log_at = self.server_log.and_then(|log| fs::metadata(log).ok()).map_or(0, |file| file.len());
+                let length = |log: &PathBuf| fs::metadata(log).map_or(0, |file| file.len());
+                let server_logs_at = self.server_logs.iter().map(length).collect();
                 running = Some(Running {
                     name: (*name).to_owned(),
                     since: Instant::now(),
                     log: vec![line.clone()],
-                    server_log_at,
+                    server_logs_at,
                 });
             }
             after_rule = line == RULE;
         }
-        ended.tests.extend(running.take().map(|test| self.over(test, Outcome::Ended)));
+        ended.tests.extend(running.take().map(|test| self.over(test, End::Ended)));
         child.wait()?;
         Ok(ended)
     }
@@ -137,17 +145,18 @@ impl Run<'_> {
         command.spawn().with_context(|| format!("{} does not run", self.e2e_test.display()))
     }
 
-    fn over(&self, test: Running, outcome: Outcome) -> Ran {
-        let server_log = self.server_log.map(|log| since(log, test.server_log_at)).unwrap_or_default();
-        Ran { name: test.name, outcome, took: test.since.elapsed(), log: test.log, server_log }
+    fn over(&self, test: Running, end: End) -> Ran {
+        let server_log = self.server_logs.iter().zip(test.server_logs_at);
+        let server_log = server_log.map(|(log, at)| format!("{}:\n{}", log.display(), since(log, at))).collect();
+        Ran { name: test.name, end, took: test.since.elapsed(), log: test.log, server_log }
     }
 }
 
 /// What a line says about the end of a test.
-fn outcome(line: &str) -> Option<Outcome> {
+fn end(line: &str) -> Option<End> {
     let end = line.strip_prefix('•')?.trim_start();
     if end.starts_with('[') && end.ends_with(" seconds]") && !end.contains(']') {
-        return Some(Outcome::Passed);
+        return Some(End::Passed);
     }
     Some(
         if end.contains("[FAILED]")
@@ -155,11 +164,18 @@ fn outcome(line: &str) -> Option<Outcome> {
             || end.contains("[PANICKED]")
             || end.contains("[INTERRUPTED]")
         {
-            Outcome::Failed
+            End::Failed
         } else {
-            Outcome::Passed
+            End::Passed
         },
     )
+}
+
+/// As Ctrl-C does.
+fn interrupt(child: &Child) -> Result<()> {
+    let sent = Command::new("sh").arg("-c").arg(format!("kill -INT {}", child.id())).status()?;
+    anyhow::ensure!(sent.success(), "e2e.test could not be interrupted");
+    Ok(())
 }
 
 /// What the process prints, line by line.

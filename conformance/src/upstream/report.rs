@@ -64,7 +64,8 @@ mod tests {
             <testcase name="[It] [sig-a] four [Conformance]" status="skipped" time="0"><skipped message="skipped - no node"></skipped></testcase>
         </testsuite></testsuites>"#;
         let verdicts = parse(text).unwrap();
-        let seen: Vec<_> = verdicts.iter().map(|(name, it)| (name.as_str(), it.word(), it.reason.as_str())).collect();
+        let seen: Vec<_> =
+            verdicts.iter().map(|(name, it)| (name.as_str(), it.outcome.word(), it.reason.as_str())).collect();
         assert_eq!(
             seen,
             [
