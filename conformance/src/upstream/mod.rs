@@ -115,20 +115,13 @@ pub fn run(arguments: &Arguments, upstream: &UpstreamArguments) -> Result<bool> 
     let good = results.tell(&chosen, &known.causes, took);
     println!("Logs of what failed are in {}.", output.display());
     if upstream.record {
-        keep(&all, &results, upstream, &judged, known, took)?;
+        keep(&all, &results, upstream, &judged, took)?;
     }
     Ok(good)
 }
 
 /// Adds the run to what is recorded, and writes the page anew.
-fn keep(
-    all: &[Test],
-    results: &Results,
-    upstream: &UpstreamArguments,
-    judged: &Judged,
-    mut record: Record,
-    took: Duration,
-) -> Result<()> {
+fn keep(all: &[Test], results: &Results, upstream: &UpstreamArguments, judged: &Judged, took: Duration) -> Result<()> {
     let (date, commit) = record::date_and_commit();
     let run = RunOf {
         subset: upstream.subset,
@@ -141,6 +134,8 @@ fn keep(
         parallel: upstream.processes,
         cluster: judged.what.clone(),
     };
+    // Anew: another run may have been recorded meanwhile.
+    let mut record = Record::read()?;
     record.add(run, results.verdicts());
     record.write()?;
     page::write(all, &record)

@@ -48,7 +48,7 @@ pub struct Record {
     pub causes: BTreeMap<String, String>,
     /// Why tests take long that do.
     pub slow: BTreeMap<String, String>,
-    /// What tests took on an upstream API server with nothing beside it, of those that pass there.
+    /// What tests took on upstream's API server and etcd with Coracle's controllers, of those that pass there.
     pub upstream: BTreeMap<String, f64>,
 }
 
@@ -177,7 +177,7 @@ mod tests {
             assert!(!cause.is_empty(), "{name}");
         }
         for (name, last) in &record.tests {
-            assert_eq!(last.outcome != Outcome::Passed, record.causes.contains_key(name), "{name}");
+            assert!(last.outcome == Outcome::Passed || record.causes.contains_key(name), "{name}");
         }
     }
 

@@ -2,7 +2,9 @@
 
 use crate::case::{Case, Needs};
 use crate::context::{Context, has};
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 pub const CASES: &[Case] = &[
     Case::new("walk::netshoot", Needs::Cluster, netshoot),
@@ -11,6 +13,10 @@ pub const CASES: &[Case] = &[
     Case::new("walk::pod_with_node_selector", Needs::Cluster, pod_with_node_selector),
     Case::new("walk::pod_completes", Needs::Cluster, pod_completes),
     Case::new("walk::graceful_deletion", Needs::Cluster, graceful_deletion),
+    Case::new("walk::pod_past_its_deadline", Needs::Cluster, pod_past_its_deadline),
+    Case::new("walk::readiness_waits_for_its_delay", Needs::Cluster, readiness_waits_for_its_delay),
+    Case::new("walk::pod_is_resized", Needs::Cluster, pod_is_resized),
+    Case::new("walk::ephemeral_container", Needs::Cluster, ephemeral_container),
     Case::new("walk::get_watch", Needs::Cluster, get_watch),
     Case::new("walk::wait", Needs::Cluster, wait),
 ];
@@ -96,6 +102,54 @@ fn pod_completes(cx: &Context) -> Result<()> {
     )?;
     cx.until_path("pod/once", "{.status.phase}", "Succeeded")?;
     has(&cx.kubectl("get pod once")?, &["0/1", "Completed"])
+}
+
+fn pod_past_its_deadline(cx: &Context) -> Result<()> {
+    cx.apply(
+        r#"{apiVersion: v1, kind: Pod, metadata: {name: late}, spec: {containers: [{name: c, image: busybox, args: [sleep, "600"]}]}}"#,
+    )?;
+    cx.kubectl("wait --for=condition=Ready pod/late --timeout=60s")?;
+    cx.kubectl(r#"patch pod late -p '{"spec":{"activeDeadlineSeconds":1}}'"#)?;
+    cx.until_path("pod/late", "{.status.phase} {.status.reason}", "Failed DeadlineExceeded")
+}
+
+fn readiness_waits_for_its_delay(cx: &Context) -> Result<()> {
+    cx.apply(
+        r#"{apiVersion: v1, kind: Pod, metadata: {name: slow}, spec: {containers: [{name: c, image: busybox, args: [sleep, "600"],
+            readinessProbe: {exec: {command: ["true"]}, initialDelaySeconds: 2}}]}}"#,
+    )?;
+    cx.until_path("pod/slow", "{.status.phase} {.status.containerStatuses[0].ready}", "Running false")?;
+    cx.until_path("pod/slow", "{.status.containerStatuses[0].ready}", "true")?;
+    let times = "{.status.containerStatuses[0].state.running.startedAt} {.status.conditions[?(@.type==\"Ready\")].lastTransitionTime}";
+    let times = cx.path("pod/slow", times)?;
+    let time = |text| OffsetDateTime::parse(text, &Rfc3339);
+    let (started, ready) = times.split_once(' ').context("two times")?;
+    ensure!((time(ready)? - time(started)?).whole_seconds() >= 2, "started at {started}, but ready at {ready}");
+    Ok(())
+}
+
+fn pod_is_resized(cx: &Context) -> Result<()> {
+    cx.apply(
+        r#"{apiVersion: v1, kind: Pod, metadata: {name: growing}, spec: {containers: [{name: c, image: busybox, args: [sleep, "600"],
+            resources: {requests: {cpu: 100m}}}]}}"#,
+    )?;
+    let given =
+        "{.status.containerStatuses[0].resources.requests.cpu} {.status.containerStatuses[0].allocatedResources.cpu}";
+    cx.until_path("pod/growing", given, "100m 100m")?;
+    let patch = r#"{"spec":{"containers":[{"name":"c","resources":{"requests":{"cpu":"200m"}}}]}}"#;
+    cx.kubectl(&format!("patch pod growing --subresource=resize -p '{patch}'"))?;
+    cx.until_path("pod/growing", given, "200m 200m")?;
+    cx.until_path("pod/growing", "{.metadata.generation} {.status.observedGeneration}", "2 2")
+}
+
+fn ephemeral_container(cx: &Context) -> Result<()> {
+    cx.kubectl(NETSHOOT)?;
+    cx.kubectl("wait --for=condition=Ready pod/netshoot --timeout=60s")?;
+    cx.kubectl("debug netshoot --image=busybox --container=look -- sleep 600")?;
+    let seen = "{.status.ephemeralContainerStatuses[0].name} {.status.ephemeralContainerStatuses[0].state}";
+    cx.until("the ephemeral container", || Ok(cx.path("pod/netshoot", seen)?.starts_with("look {\"running\"")))?;
+    ensure!(cx.path("pod/netshoot", "{.status.containerStatuses[0].restartCount}")? == "0");
+    Ok(())
 }
 
 fn graceful_deletion(cx: &Context) -> Result<()> {
