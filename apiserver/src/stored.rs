@@ -17,7 +17,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::OnceLock;
-use storage::{Codec, Opened};
+use storage::{Codec, Opened, Place};
 
 /// What precedes protobuf.
 const PROTOBUF: &[u8] = b"k8s\0";
@@ -27,7 +27,7 @@ const PROTOBUF: &[u8] = b"k8s\0";
 pub struct Layout;
 
 impl Codec for Layout {
-    fn seal(&self, _: &str, _: &Bytes) -> Result<Option<Bytes>, String> {
+    fn seal(&self, _: Place<'_>, _: &Bytes) -> Result<Option<Bytes>, String> {
         Ok(None)
     }
 
@@ -35,8 +35,8 @@ impl Codec for Layout {
         false
     }
 
-    fn open(&self, key: &str, kept: &Bytes) -> Result<Opened, String> {
-        let resource = stored_at(key);
+    fn open(&self, place: Place<'_>, kept: &Bytes) -> Result<Opened, String> {
+        let resource = stored_at(place.key);
         match document::revision_gap(kept) {
             Some((api_version, at)) if resource.is_none_or(|resource| resource.api_version == api_version) => {
                 Ok(Opened { value: kept.clone(), revision_at: Some(at), stale: false })
@@ -147,7 +147,7 @@ mod tests {
     fn our_own_form_is_taken_as_it_is() {
         let object = serde_json::json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a"}});
         let bytes: Bytes = document::encode(&object).bytes.into();
-        let opened = Layout.open("/registry/configmaps/default/a", &bytes).unwrap();
+        let opened = Layout.open("/registry/configmaps/default/a".into(), &bytes).unwrap();
         assert_eq!((opened.value.as_ptr(), opened.stale), (bytes.as_ptr(), false));
         assert_eq!(
             &opened.value[..opened.revision_at.unwrap()],
@@ -162,7 +162,7 @@ mod tests {
     fn what_upstream_wrote_is_what_it_answers() {
         for row in GOLDEN.lines().collect::<Vec<_>>().chunks(3) {
             let [key, kept, answer] = row else { panic!("three lines each") };
-            let opened = Layout.open(key, &STANDARD.decode(kept).unwrap().into()).unwrap();
+            let opened = Layout.open((*key).into(), &STANDARD.decode(kept).unwrap().into()).unwrap();
             assert!(opened.stale, "{key}");
             let mut object: Value = serde_json::from_slice(&opened.value).unwrap();
             document::remove(&mut object, "metadata.resourceVersion");
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_says_why() {
-        let error = |key: &str, kept: &'static [u8]| Layout.open(key, &Bytes::from_static(kept)).err().unwrap();
+        let error = |key: &str, kept: &'static [u8]| Layout.open(key.into(), &Bytes::from_static(kept)).err().unwrap();
         let pod = "/registry/pods/default/a";
         assert_eq!(
             error(pod, b"x"),

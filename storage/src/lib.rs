@@ -33,7 +33,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use codec::{Codec, Opened};
+pub use codec::{Codec, Opened, Place};
 pub use interest::{Interest, Tag};
 pub use log::{LogOptions, OpenError};
 pub use watch::Watch;

@@ -32,6 +32,8 @@ pub(crate) struct State {
     published: watch::Sender<Revision>,
     /// Told when the earliest deadline has changed.
     pub(crate) deadline: Notify,
+    /// Told when a value cannot be read.
+    unread: Notify,
     closed: AtomicBool,
     /// There may be revisions that no change that is kept has.
     gaps: AtomicBool,
@@ -50,8 +52,15 @@ struct Visible {
     /// When the entries with a deadline expire, in milliseconds since the epoch.
     deadlines: BTreeSet<(u64, Arc<str>)>,
     /// The keys whose present values cannot be read, and why.
-    unreadable: BTreeMap<Arc<str>, String>,
+    unreadable: BTreeMap<Arc<str>, Unreadable>,
     bytes: u64,
+}
+
+/// What cannot be read.
+struct Unreadable {
+    /// When it was written.
+    revision: Revision,
+    reason: String,
 }
 
 /// A change, and whether others have the same revision.
@@ -139,6 +148,7 @@ impl State {
             visible: RwLock::new(visible),
             published: watch::Sender::new(revision),
             deadline: Notify::new(),
+            unread: Notify::new(),
             closed: AtomicBool::new(false),
             gaps: AtomicBool::new(false),
             ages: Mutex::new(VecDeque::from([(Instant::now(), revision)])),

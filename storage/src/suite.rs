@@ -39,7 +39,7 @@ fn keys(entries: &[Arc<Entry>]) -> Vec<&str> {
     entries.iter().map(|entry| &*entry.key).collect()
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 

@@ -1,4 +1,4 @@
-//! AES-GCM with the store's key as authenticated data, and AES-CBC with PKCS #7 padding.
+//! AES-GCM with the whole key in the store as authenticated data, and AES-CBC with PKCS #7 padding.
 
 use super::chain::{Plain, TOO_SHORT, Transformer};
 use super::fingerprint;

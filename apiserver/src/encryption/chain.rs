@@ -24,10 +24,10 @@ impl Plain {
 
 /// One way to keep values. Errors are in upstream's words.
 pub(super) trait Transformer: Send + Sync {
-    /// Appends to `out` what is kept of `plain`, the value of `key`.
+    /// Appends to `out` what is kept of `plain` under `key`, the whole key in the store.
     fn seal(&self, key: &str, plain: &[u8], out: &mut Vec<u8>) -> Result<(), String>;
 
-    /// The value of which `kept` was made; it must stand at `key`.
+    /// The value of which `kept` was made; it must be kept under `key`.
     fn open(&self, key: &str, kept: &[u8]) -> Result<Plain, String>;
 
     /// Whether values are kept as they are.

@@ -3,7 +3,7 @@
 use super::Encryption;
 use bytes::Bytes;
 use std::sync::Arc;
-use storage::{Codec, Opened};
+use storage::{Codec, Opened, Place};
 
 /// Encrypts what another codec has made of values.
 pub struct Sealed {
@@ -18,9 +18,9 @@ impl Sealed {
 }
 
 impl Codec for Sealed {
-    fn seal(&self, key: &str, value: &Bytes) -> Result<Option<Bytes>, String> {
-        let formed = self.form.seal(key, value)?;
-        let sealed = self.encryption.seal(key, formed.as_ref().unwrap_or(value))?;
+    fn seal(&self, place: Place<'_>, value: &Bytes) -> Result<Option<Bytes>, String> {
+        let formed = self.form.seal(place, value)?;
+        let sealed = self.encryption.seal(place, formed.as_ref().unwrap_or(value))?;
         Ok(sealed.or(formed))
     }
 
@@ -28,9 +28,9 @@ impl Codec for Sealed {
         self.encryption.seals(key) || self.form.seals(key)
     }
 
-    fn open(&self, key: &str, kept: &Bytes) -> Result<Opened, String> {
-        let unsealed = self.encryption.open(key, kept)?;
-        let opened = self.form.open(key, &unsealed.value)?;
+    fn open(&self, place: Place<'_>, kept: &Bytes) -> Result<Opened, String> {
+        let unsealed = self.encryption.open(place, kept)?;
+        let opened = self.form.open(place, &unsealed.value)?;
         Ok(Opened { stale: opened.stale || unsealed.stale, ..opened })
     }
 

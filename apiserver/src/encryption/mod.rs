@@ -1,8 +1,8 @@
 //! Encryption at rest: what a store keeps of the resources that an `EncryptionConfiguration` names.
 //!
 //! The formats are upstream's, byte for byte, so that either server reads what the other has written: the provider's prefix,
-//! the key's name, and what the provider makes of the value (`aes.rs`, `secretbox.rs`, `kms/`). The store's key is authenticated with
-//! the value by AES-GCM: a value that was moved to another key is refused.
+//! the key's name, and what the provider makes of the value (`aes.rs`, `secretbox.rs`, `kms/`). The whole key
+//! in the store is authenticated with the value by AES-GCM: a value that was moved to another key is refused.
 
 mod aes;
 mod chain;
@@ -33,7 +33,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
-use storage::{Revision, Store};
+use storage::{Place, Revision, Store};
 
 pub use codec::Sealed;
 
@@ -107,13 +107,13 @@ impl Encryption {
         }))
     }
 
-    /// What to keep of `plain`, the value of `key`; `None`: the value itself.
-    pub fn seal(&self, key: &str, plain: &[u8]) -> Result<Option<Bytes>, String> {
+    /// What to keep of `plain`; `None`: the value itself.
+    pub fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<Option<Bytes>, String> {
         let loaded = self.loaded.load();
-        let Some(chain) = loaded.chain(key).filter(|chain| !chain.is_identity()) else { return Ok(None) };
+        let Some(chain) = loaded.chain(place.key).filter(|chain| !chain.is_identity()) else { return Ok(None) };
         let (begin, mut sealed) = (Instant::now(), Vec::new());
-        let result = chain.seal(key, plain, &mut sealed);
-        self.metrics.transformed(key, Direction::ToStorage, chain.prefix(), begin, result.is_ok());
+        let result = chain.seal(place.kept_at, plain, &mut sealed);
+        self.metrics.transformed(place.key, Direction::ToStorage, chain.prefix(), begin, result.is_ok());
         result.map(|()| Some(sealed.into()))
     }
 
@@ -122,17 +122,17 @@ impl Encryption {
         self.loaded.load().chain(key).is_some_and(|chain| !chain.is_identity())
     }
 
-    /// The value of which `kept` was made by this server or upstream's. It must stand at `key`.
-    pub fn open(&self, key: &str, kept: &Bytes) -> Result<Unsealed, String> {
+    /// The value of which `kept` was made by this server or upstream's, in the same place.
+    pub fn open(&self, place: Place<'_>, kept: &Bytes) -> Result<Unsealed, String> {
         if !kept.starts_with(ENCRYPTED) {
-            return self.open_as_is(key).map(|stale| Unsealed { value: kept.clone(), stale });
+            return self.open_as_is(place.key).map(|stale| Unsealed { value: kept.clone(), stale });
         }
         let (loaded, begin) = (self.loaded.load(), Instant::now());
-        let (result, prefix) = match loaded.chain(key) {
-            Some(chain) => (chain.open(key, kept), chain.prefix_of(kept).unwrap_or("unknown")),
-            None => (Identity.open(key, kept), "identity"),
+        let (result, prefix) = match loaded.chain(place.key) {
+            Some(chain) => (chain.open(place.kept_at, kept), chain.prefix_of(kept).unwrap_or("unknown")),
+            None => (Identity.open(place.kept_at, kept), "identity"),
         };
-        self.metrics.transformed(key, Direction::FromStorage, prefix, begin, result.is_ok());
+        self.metrics.transformed(place.key, Direction::FromStorage, prefix, begin, result.is_ok());
         result.map(|plain| Unsealed { value: plain.bytes.into(), stale: plain.stale })
     }
 

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::fmt::Write;
 use std::os::unix::fs::PermissionsExt;
-use storage::Codec;
+use storage::{Codec, Place};
 
 /// A key of 32 bytes, all alike.
 fn secret(byte: u8) -> String {
@@ -59,11 +59,11 @@ fn with(providers: &[String]) -> Arc<Encryption> {
 const KEY: &str = "/registry/secrets/default/a";
 
 fn seal(encryption: &Encryption, plain: &str) -> Bytes {
-    encryption.seal(KEY, plain.as_bytes()).unwrap().expect("it is sealed")
+    encryption.seal(KEY.into(), plain.as_bytes()).unwrap().expect("it is sealed")
 }
 
 fn open(encryption: &Encryption, kept: &[u8]) -> Result<(String, bool), String> {
-    let opened = encryption.open(KEY, &Bytes::copy_from_slice(kept))?;
+    let opened = encryption.open(KEY.into(), &Bytes::copy_from_slice(kept))?;
     Ok((String::from_utf8_lossy(&opened.value).into_owned(), opened.stale))
 }
 
@@ -74,20 +74,22 @@ fn values_that_upstream_kept_are_read() {
     let encryption = load(include_str!("golden.yaml")).unwrap();
     let mut prefixes = Vec::new();
     for line in include_str!("golden.txt").lines().filter(|line| !line.starts_with('#')) {
-        let (key, kept) = line.split_once(' ').unwrap();
+        let (kept_at, kept) = line.split_once(' ').unwrap();
+        let key = kept_at.replace("/clusters/one/", "/registry/");
+        let place = Place { key: &key, kept_at };
         let kept = Bytes::from(BASE64_STANDARD.decode(kept).unwrap());
-        let opened = encryption.open(key, &kept).unwrap_or_else(|error| panic!("{key}: {error}"));
-        assert!(opened.value.starts_with(b"k8s\0"), "{key}: upstream's protobuf");
+        let opened = encryption.open(place, &kept).unwrap_or_else(|error| panic!("{kept_at}: {error}"));
+        assert!(opened.value.starts_with(b"k8s\0"), "{kept_at}: upstream's protobuf");
         assert!(!opened.stale, "{key}");
         let codec = Sealed::new(encryption.clone(), Arc::new(crate::Layout));
-        let object: api::Value = serde_json::from_slice(&codec.open(key, &kept).unwrap().value).unwrap();
+        let object: api::Value = serde_json::from_slice(&codec.open(place, &kept).unwrap().value).unwrap();
         assert_eq!(api::document::name(&object), key.rsplit('/').next().unwrap());
-        let sealed = encryption.seal(key, &opened.value).unwrap().unwrap();
+        let sealed = encryption.seal(place, &opened.value).unwrap().unwrap();
         let names = kept.split(|byte| *byte == b':').take(5).collect::<Vec<_>>().join(&b':');
         assert!(sealed.starts_with(&names) && sealed.len() == kept.len(), "{key}");
         prefixes.push(String::from_utf8(names).unwrap());
     }
-    assert_eq!(prefixes.len(), 7);
+    assert_eq!(prefixes.len(), 12);
 }
 
 #[test]
@@ -130,8 +132,13 @@ fn damaged_values_are_refused() {
 fn a_value_moved_to_another_key_is_refused() {
     let encryption = with(&[keyed("aesgcm", &[("one", 1)])]);
     let kept = seal(&encryption, "a secret");
-    let error = encryption.open("/registry/secrets/default/b", &kept).err();
-    assert_eq!(error.as_deref(), Some("cipher: message authentication failed"));
+    let elsewhere = Place { key: KEY, kept_at: "/clusters/one/secrets/default/a" };
+    for place in ["/registry/secrets/default/b".into(), elsewhere] {
+        let error = encryption.open(place, &kept).err();
+        assert_eq!(error.as_deref(), Some("cipher: message authentication failed"), "{place:?}");
+    }
+    let there = encryption.seal(elsewhere, b"a secret").unwrap().unwrap();
+    assert!(encryption.open(KEY.into(), &there).is_err() && encryption.open(elsewhere, &there).is_ok());
 }
 
 #[test]
@@ -154,10 +161,10 @@ fn errors_are_upstreams_and_name_the_key() {
     let clear = refused(&[keyed("aesgcm", &[("one", 1)])], b"{}");
     assert!(clear.starts_with("no matching prefix found"), "{clear}");
     let codec = Sealed::new(with(&[keyed("aesgcm", &[("one", 2)])]), Arc::new(crate::Layout));
-    let error = codec.open(KEY, &kept).err().unwrap();
+    let error = codec.open(KEY.into(), &kept).err().unwrap();
     assert_eq!(error, again);
     // Of resources without a rule, too.
-    let error = written.open("/registry/pods/default/a", &kept).err();
+    let error = written.open("/registry/pods/default/a".into(), &kept).err();
     assert_eq!(error.as_deref(), Some("identity transformer tried to read encrypted data"));
 }
 
@@ -171,7 +178,7 @@ fn the_first_provider_writes_and_all_read() {
         assert_eq!(open(&new, &kept), Ok(("a secret".to_owned(), true)), "{front}");
     }
     let decrypting = with(&[identity(), keyed("aescbc", &[("one", 1)])]);
-    assert!(decrypting.seal(KEY, b"{}").unwrap().is_none() && !decrypting.seals(KEY));
+    assert!(decrypting.seal(KEY.into(), b"{}").unwrap().is_none() && !decrypting.seals(KEY));
     assert_eq!(open(&decrypting, b"{}"), Ok(("{}".to_owned(), false)));
     let encrypting = with(&[keyed("aescbc", &[("one", 1)]), identity()]);
     assert_eq!(open(&encrypting, b"{}"), Ok(("{}".to_owned(), true)));
@@ -195,7 +202,7 @@ fn the_most_particular_rule_counts() {
         ("/registry/roles/default/a", "all"),
         ("/registry/example.com/widgets/default/a", "all"),
     ] {
-        let sealed = encryption.seal(key, b"{}").unwrap().unwrap_or_default();
+        let sealed = encryption.seal(key.into(), b"{}").unwrap().unwrap_or_default();
         let used = sealed.split(|byte| *byte == b':').nth(4).unwrap_or_default();
         assert_eq!(String::from_utf8_lossy(used), name, "{key}");
     }

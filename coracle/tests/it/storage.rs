@@ -50,7 +50,8 @@ fn a_failing_disk_is_told_of_and_reads_go_on() {
         };
         // It depends on how far the segment had come when the directory went.
         let why = if refused.text.contains("cannot create") { "cannot create" } else { "cannot rename" };
-        let status = refused.fails_with(503, &format!("storage is (re)initializing or failed: {why}"));
+        let status = refused.fails_with(503, &format!("storage is (re)initializing or failed: {why} a file: "));
+        assert!(!status.to_string().contains(&*data.to_string_lossy()), "clients are not told where: {status}");
         assert_eq!((&status["kind"], &status["reason"]), (&json!("Status"), &json!("ServiceUnavailable")));
         client.delete(&format!("{all}/kept")).await.fails_with(503, why);
         assert_eq!(client.get(&format!("{all}/kept")).await.ok(), kept);

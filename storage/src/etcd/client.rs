@@ -182,13 +182,14 @@ impl Client {
         let known = self.cluster.compare_exchange(0, cluster, Ordering::AcqRel, Ordering::Acquire);
         let trouble = match known {
             Err(known) if known != cluster => Some(format!(
-                "it belongs to another cluster ({cluster:x}) than the rest ({known:x}): take it out of --etcd-servers"
+                "it belongs to another cluster ({cluster:x}) than the rest ({known:x}): take it out of --etcd-servers; or, if \
+                 etcd was restored from a backup, start this server again"
             )),
             _ => status.is_learner.then(|| "it is a learner, which answers nothing yet".to_owned()),
         };
         if let Some(trouble) = trouble {
             self.failed(at);
-            return Err(Failure::new(Kind::NotDone, format!("etcd at {}: {trouble}", member.address)));
+            return Err(Failure::at(&member.address, Kind::NotDone, &format!(": {trouble}")));
         }
         let version = parse(&status.version);
         member.condition.lock().version = Some(version);
@@ -209,7 +210,7 @@ impl Client {
         let failure = match timeout(READ, begun).await {
             Ok(Ok(answers)) => return Ok(Following { requests, answers: answers.into_inner() }),
             Ok(Err(status)) => Failure::of(address, &status),
-            Err(_) => Failure::new(Kind::Unknown, format!("etcd at {address} does not answer")),
+            Err(_) => Failure::at(address, Kind::Unknown, " does not answer"),
         };
         self.failed(member);
         Err(failure)
@@ -258,8 +259,8 @@ impl Member {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
             Ok(Err(status)) => Err(Failure::of(&self.address, &status)),
             Err(_) => {
-                let text = format!("etcd at {} has not answered for {} s", self.address, limit.as_secs());
-                Err(Failure::new(Kind::Unknown, text))
+                let what = format!(" has not answered for {} s", limit.as_secs());
+                Err(Failure::at(&self.address, Kind::Unknown, &what))
             }
         }
     }

@@ -49,6 +49,7 @@ impl Etcd {
                     if answer.succeeded {
                         return Ok(self.committed(&commit, base, at, lease));
                     }
+                    self.changed_since(&commit.key, base.as_deref())?;
                     caught_up = true;
                 }
                 Err(failure) if failure.kind == Kind::NoLease => self.leases.forget(lease).await,
@@ -66,6 +67,17 @@ impl Etcd {
                 }
             }
         }
+    }
+
+    /// After a transaction that found the key changed, whose revision has arrived: so must have the key's change.
+    fn changed_since(&self, key: &str, base: Option<&Entry>) -> Result<(), Error> {
+        let at = |entry: Option<&Entry>| entry.map(|entry| entry.revision);
+        if at(self.state.read(key)?.as_deref()) != at(base) {
+            return Ok(());
+        }
+        tracing::error!(key, revision = at(base), "etcd's watch has left out a change of this key");
+        self.feed.list_anew();
+        Err(Error::Unavailable("a change was missed, so everything is read anew; try again".to_owned()))
     }
 
     async fn catch_up_for_commit(&self) -> Result<(), Error> {

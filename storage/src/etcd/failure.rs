@@ -12,6 +12,8 @@ pub(super) struct Failure {
     pub(super) kind: Kind,
     /// With the member's address.
     pub(super) text: String,
+    /// Without it: clients need not know where etcd is.
+    pub(super) told: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,24 +37,29 @@ pub(super) enum Kind {
 }
 
 impl Failure {
-    pub(super) fn new(kind: Kind, text: impl Into<String>) -> Failure {
-        Failure { kind, text: text.into() }
+    /// Of which nothing more is known than `told`, which names no address.
+    pub(super) fn new(kind: Kind, told: impl Into<String>) -> Failure {
+        let told = told.into();
+        Failure { kind, text: told.clone(), told }
+    }
+
+    /// Of one `member`: `etcd at MEMBER WHAT`.
+    pub(super) fn at(member: &str, kind: Kind, what: &str) -> Failure {
+        Failure { kind, text: format!("etcd at {member}{what}"), told: format!("etcd{what}") }
     }
 
     /// What `member` answered, or that it did not.
     pub(super) fn of(member: &str, status: &Status) -> Failure {
         let said = status.message();
         let kind = kind(status);
-        let text = match kind {
-            Kind::NoSpace => format!("etcd at {member} takes no more: {said}. {QUOTA}"),
+        let what = match kind {
+            Kind::NoSpace => format!(" takes no more: {said}. {QUOTA}"),
             Kind::Refused if status.code() == Code::PermissionDenied => {
-                format!(
-                    "etcd at {member} refuses: {said}. Its user for the client certificate needs a role that may {RIGHTS}"
-                )
+                format!(" refuses: {said}. Its user for the client certificate needs a role that may {RIGHTS}")
             }
-            _ => format!("etcd at {member}: {}", reason(status)),
+            _ => format!(": {}", reason(status)),
         };
-        Failure { kind, text }
+        Failure::at(member, kind, &what)
     }
 }
 
@@ -114,14 +121,16 @@ fn reason(status: &Status) -> String {
     innermost.unwrap_or_else(|| status.message().to_owned())
 }
 
+/// What a client is told; the rest is for the log.
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Error {
+        tracing::warn!(reason = failure.text, "etcd does not do what is asked");
         match failure.kind {
             Kind::Unknown => Error::Unavailable(format!(
                 "{}. Whether the change was made is not known: read the object before trying again",
-                failure.text
+                failure.told
             )),
-            _ => Error::Unavailable(failure.text),
+            _ => Error::Unavailable(failure.told),
         }
     }
 }

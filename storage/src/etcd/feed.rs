@@ -5,7 +5,7 @@
 //! etcd's versions tell it rightly, only those of the prefix, and the watch is asked how far it has come.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use super::values::{Values, revision};
 use super::wire::{
     Answer, Event, RangeRequest, ResponseHeader, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
 };
-use crate::state::State;
+use crate::state::{Followed, State};
 use crate::{Error, Revision};
 
 /// Bytes of a page of the list, about.
@@ -48,6 +48,8 @@ pub(super) struct Feed {
     asked: Notify,
     /// Told to begin the watch anew with another member.
     leave: Notify,
+    /// Something is known to be missing from the state.
+    incomplete: AtomicBool,
 }
 
 /// Why a watch ended.
@@ -74,7 +76,14 @@ impl Feed {
         narrow: bool,
     ) -> Arc<Feed> {
         let (wanted, asked, leave) = (AtomicU64::new(0), Notify::new(), Notify::new());
-        Arc::new(Feed { client, state, values, health, narrow, wanted, asked, leave })
+        let incomplete = AtomicBool::new(false);
+        Arc::new(Feed { client, state, values, health, narrow, wanted, asked, leave, incomplete })
+    }
+
+    /// Has everything listed anew, for a change was not told that must have been.
+    pub(super) fn list_anew(&self) {
+        self.incomplete.store(true, Ordering::Release);
+        self.leave.notify_one();
     }
 
     /// Returns when the state has come to `revision`. Waits as long as that takes: the revision exists.
@@ -82,6 +91,7 @@ impl Feed {
         let mut revisions = self.state.revisions();
         while self.state.revision() < revision {
             if self.state.is_closed() {
+                self.health.history()?;
                 return Err(Error::Unavailable("the store was closed".to_owned()));
             }
             if self.wanted.fetch_max(revision, Ordering::AcqRel) < revision {
@@ -146,10 +156,41 @@ impl Feed {
             true => self.values.bounds(),
             false => (Bytes::from_static(b"\0"), Bytes::from_static(b"\0")),
         };
+        self.confirm().await?;
         let start_revision = i64::try_from(self.state.revision() + 1).unwrap_or(i64::MAX);
         let create = WatchCreateRequest { key, range_end, start_revision, fragment: true };
         let request = WatchRequest { create: Some(create), progress: None };
         Ok((self.client.watch(member, request).await?, narrow))
+    }
+
+    /// Makes sure, before the watch goes on where it was, that etcd's history is the one so far: if it was restored from a backup,
+    /// what is known may not be so, and the changes that come next may not be those that came next.
+    async fn confirm(&self) -> Result<(), Failure> {
+        let known = self.state.revision();
+        let Some((key, entry)) = self.state.last_change() else { return Ok(()) };
+        let Ok(outer) = self.values.outer(&key) else { return Ok(()) };
+        let at = i64::try_from(known).unwrap_or(i64::MAX);
+        let question = RangeRequest { key: outer, revision: at, ..RangeRequest::default() };
+        let seen = match self.client.read(question).await {
+            Ok(answer) => {
+                let found = self.values.tried(answer.kvs).await?.into_iter().next();
+                match (&entry, found) {
+                    (None, None) | (_, Some(Followed::Unreadable { .. })) => return Ok(()),
+                    (Some(entry), Some(Followed::Put(found)))
+                        if (entry.revision, &entry.value) == (found.revision, &found.value) =>
+                    {
+                        return Ok(());
+                    }
+                    _ => format!("at revision {known} it does not hold what it held then"),
+                }
+            }
+            Err(failure) if failure.kind == Kind::Future => format!("it is at a revision before {known}"),
+            // The watch will tell.
+            Err(failure) if failure.kind == Kind::Compacted => return Ok(()),
+            Err(failure) => return Err(failure),
+        };
+        self.health.lose_history(&self.state, &seen);
+        Err(Failure::new(Kind::Refused, seen))
     }
 
     async fn receive(&self, following: &mut Following, narrow: bool) -> Result<End, End> {
@@ -158,7 +199,10 @@ impl Feed {
             let behind = narrow && self.state.revision() < self.wanted.load(Ordering::Acquire);
             let message = tokio::select! {
                 message = following.answers.message() => message,
-                () = self.leave.notified() => return Ok(End::Broken("changes do not arrive".to_owned())),
+                () = self.leave.notified() => return Ok(match self.incomplete.swap(false, Ordering::AcqRel) {
+                    true => End::Lost("a change was not told".to_owned()),
+                    false => End::Broken("changes do not arrive".to_owned()),
+                }),
                 () = self.asked.notified(), if narrow => {
                     ask(following);
                     continue;
@@ -234,7 +278,7 @@ fn end(message: &WatchResponse) -> End {
 
 /// Whether etcd answers the question for progress after the changes that came before, never ahead of them: versions before
 /// 3.4.31 and 3.5.13 do not always.
-fn tells_progress(version: Version) -> bool {
+pub(super) fn tells_progress(version: Version) -> bool {
     match version {
         (3, 4, patch) => patch >= 31,
         (3, 5, patch) => patch >= 13,
@@ -268,7 +312,7 @@ async fn list_pages(client: &Client, values: &Values) -> Result<Listed, Failure>
         let fitting = page.kvs.len().saturating_mul(PAGE) / bytes.max(1);
         limit = i64::try_from(fitting).unwrap_or(PAGE_KEYS).clamp(1, PAGE_KEYS);
         let last = page.kvs.last().map(|kv| Bytes::from([&kv.key[..], b"\0"].concat()));
-        listed.entries.extend(values.listed(page.kvs).await?);
+        listed.entries.extend(values.listed(client, page.kvs).await?);
         match last {
             Some(next) if page.more => key = next,
             _ => return Ok(listed),

@@ -1,7 +1,7 @@
 //! Whether etcd takes changes, as far as is known.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -10,15 +10,15 @@ use tokio::sync::Notify;
 use super::client::Client;
 use super::failure::QUOTA;
 use super::wire::{AlarmRequest, NO_SPACE};
+use crate::Error;
+use crate::state::State;
 
 /// How often is asked whether an alarm is over.
 const ASK: Duration = Duration::from_secs(5);
 
-/// What can be wrong; each ends by itself.
+/// What can be wrong, and ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Trouble {
-    /// Its history is not the one that was seen before.
-    History,
     /// There is no watch, so that reads grow old.
     Watch,
     /// The quota is used up.
@@ -28,13 +28,35 @@ pub(super) enum Trouble {
 /// What is wrong at present.
 #[derive(Default)]
 pub(super) struct Health {
+    /// Why nothing that is known of etcd holds any more.
+    lost: OnceLock<String>,
     troubles: Mutex<BTreeMap<Trouble, String>>,
     space: Notify,
 }
 
 impl Health {
     pub(super) fn get(&self) -> Result<(), String> {
+        if let Some(why) = self.lost.get() {
+            return Err(why.clone());
+        }
         self.troubles.lock().values().next().map_or(Ok(()), |why| Err(why.clone()))
+    }
+
+    /// Refuses everything once etcd was seen with another history than the one that is known. Revisions would be given twice, so
+    /// nothing but a new start of all servers mends that.
+    pub(super) fn history(&self) -> Result<(), Error> {
+        self.lost.get().map_or(Ok(()), |why| Err(Error::Unavailable(why.clone())))
+    }
+
+    /// etcd has another history: `seen` says how that was noticed. Ends the watches.
+    pub(super) fn lose_history(&self, state: &State, seen: &str) -> Error {
+        let why = self.lost.get_or_init(|| {
+            let why = format!("etcd was restored from a backup: {seen}. Stop all servers, then start them again");
+            tracing::error!(why, "etcd has another history than before; nothing is served any more");
+            why
+        });
+        state.close();
+        Error::Unavailable(why.clone())
     }
 
     pub(super) fn report(&self, trouble: Trouble, why: &str) {

@@ -1,14 +1,15 @@
 //! Leases: etcd deletes a key when its lease ends. One is shared by the keys of about the same deadline, for each costs etcd
 //! memory and a write.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
 use super::client::Client;
 use super::failure::Failure;
-use super::wire::LeaseGrantRequest;
+use super::wire::{LeaseGrantRequest, LeaseTimeToLiveRequest};
 use crate::expiry;
 
 /// As upstream: a lease is given to so many keys.
@@ -18,7 +19,10 @@ const KEYS: u32 = 1000;
 const PART: u64 = 20;
 const LONGER: u64 = 60;
 
-/// The leases that this process was granted.
+/// How many leases are asked for at once.
+const ASKED: usize = 16;
+
+/// The leases that this process was granted, and those of others that were there when it began.
 #[derive(Default)]
 pub(super) struct Leases {
     /// By time to live in seconds, those that may be given to more keys.
@@ -60,7 +64,23 @@ impl Leases {
         Ok(granted.id)
     }
 
-    /// When what has this lease expires, in milliseconds since the epoch, if it was granted to this process.
+    /// Asks when those of these leases end that others were granted: what has one keeps its time when it is moved elsewhere.
+    pub(super) async fn learn(&self, client: &Client, ids: BTreeSet<i64>) -> Result<(), Failure> {
+        let unknown: Vec<i64> = {
+            let deadlines = self.deadlines.lock();
+            ids.into_iter().filter(|id| *id != 0 && !deadlines.contains_key(id)).collect()
+        };
+        let asked = unknown.into_iter().map(|id| async move {
+            let clock = expiry::now();
+            let answer = client.read(LeaseTimeToLiveRequest { id }).await?;
+            // One that is over has been since the list: what had it is about to go.
+            self.deadlines.lock().insert(id, clock + answer.ttl.max(0) as u64 * 1000);
+            Ok(())
+        });
+        stream::iter(asked).buffer_unordered(ASKED).try_collect().await
+    }
+
+    /// When what has this lease expires, in milliseconds since the epoch, if that is known.
     pub(super) fn deadline(&self, id: i64) -> Option<u64> {
         (id != 0).then(|| self.deadlines.lock().get(&id).copied()).flatten()
     }

@@ -8,6 +8,8 @@
 //! - a change becomes visible by the watch alone, those of this process too; a commit returns when its change has arrived;
 //! - nothing is left out and nothing comes twice, whatever becomes of connections and members: the watch goes on after the last
 //!   revision that was seen, and where that is compacted the state is replaced and all watches end with `Compacted`;
+//! - an etcd that was restored from a backup is noticed when it is asked or watched again, and from then on nothing is served;
+//! - a value that cannot be read is tried again, for its key may come back;
 //! - revisions grow, but not by one: etcd counts other changes too.
 
 mod client;
@@ -20,6 +22,7 @@ mod lease;
 mod read;
 #[cfg(test)]
 mod tests;
+mod unreadable;
 mod values;
 mod wire;
 
@@ -127,6 +130,7 @@ impl Etcd {
         tasks.spawn(feed.clone().run());
         let reads = Reads::start(&mut tasks, client.clone(), state.clone(), health.clone(), values.bounds().0);
         tasks.spawn(health::mend(client.clone(), health.clone()));
+        tasks.spawn(unreadable::mend(client.clone(), state.clone(), values.clone()));
         if let Some(interval) = options.compaction_interval {
             tasks.spawn(compactor::run(client.clone(), interval));
         }
@@ -134,6 +138,7 @@ impl Etcd {
     }
 
     fn open_still(&self) -> Result<(), Error> {
+        self.health.history()?;
         if self.state.is_closed() { Err(Error::Unavailable("the store was closed".to_owned())) } else { Ok(()) }
     }
 }
@@ -141,10 +146,12 @@ impl Etcd {
 #[async_trait]
 impl Store for Etcd {
     fn get(&self, key: &str) -> Result<Option<Arc<Entry>>, Error> {
+        self.health.history()?;
         self.state.read(key)
     }
 
     fn range(&self, range: Range<'_>) -> Result<RangeResult, Error> {
+        self.health.history()?;
         self.state.range(range)
     }
 
@@ -157,6 +164,7 @@ impl Store for Etcd {
     }
 
     fn watch_for(&self, prefix: &str, interest: Interest, after: Revision) -> Result<Watch, Error> {
+        self.health.history()?;
         self.state.watch(prefix, interest, after)
     }
 

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::client::Client;
-use super::health::{Health, Trouble};
+use super::health::Health;
 use super::values::revision;
 use super::wire::{Answer, RangeRequest};
 use crate::state::State;
@@ -59,12 +59,7 @@ async fn run(
             if revision >= before {
                 return Ok(revision);
             }
-            let why = format!(
-                "etcd is at revision {revision} and was at {before}: it was restored from a backup. Stop all servers, \
-                 then start them again"
-            );
-            health.report(Trouble::History, &why);
-            Err(Error::Unavailable(why))
+            Err(health.lose_history(&state, &format!("it is at revision {revision} and was at {before}")))
         });
         replies.drain(..).for_each(|reply| drop(reply.send(result.clone())));
     }

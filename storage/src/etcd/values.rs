@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::client::Client;
 use super::failure::{Failure, Kind};
 use super::lease::Leases;
 use super::wire::{DELETE, Event, KeyValue};
 use crate::state::{Followed, State};
-use crate::{Codec, Entry, Error, Put, Revision};
+use crate::{Codec, Entry, Error, Place, Put, Revision};
 
 /// What all of the store's keys begin with; in etcd, `--etcd-prefix` and a slash stand in its place.
 const ROOT: &str = "/registry/";
@@ -25,8 +26,7 @@ pub(super) struct Values {
 
 impl Values {
     pub(super) fn new(prefix: &str, codec: Option<Arc<dyn Codec>>, leases: Arc<Leases>) -> Values {
-        let root = format!("/{}/", prefix.trim_matches('/')).into();
-        Values { root, codec, leases, state: None }
+        Values { root: root(prefix).into(), codec, leases, state: None }
     }
 
     pub(super) fn with_state(self, state: Arc<State>) -> Values {
@@ -44,8 +44,12 @@ impl Values {
 
     /// The key in etcd.
     pub(super) fn outer(&self, key: &str) -> Result<Bytes, Error> {
+        self.kept_at(key).map(Bytes::from)
+    }
+
+    fn kept_at(&self, key: &str) -> Result<String, Error> {
         match key.strip_prefix(ROOT) {
-            Some(rest) => Ok(Bytes::from(format!("{}{rest}", self.root))),
+            Some(rest) => Ok(format!("{}{rest}", self.root)),
             None => Err(Error::Invalid("a key begins with /registry/")),
         }
     }
@@ -65,13 +69,24 @@ impl Values {
     /// What etcd is to keep of a new value.
     pub(super) async fn seal(&self, key: &str, put: &Put) -> Result<Bytes, Error> {
         let Some(codec) = self.codec.clone().filter(|codec| codec.seals(key)) else { return Ok(put.value.clone()) };
-        let (key, value) = (key.to_owned(), put.value.clone());
-        let sealing = tokio::task::spawn_blocking(move || Ok(codec.seal(&key, &value)?.unwrap_or(value)));
+        let (key, kept_at, value) = (key.to_owned(), self.kept_at(key)?, put.value.clone());
+        let sealing = tokio::task::spawn_blocking(move || {
+            let place = Place { key: &key, kept_at: &kept_at };
+            Ok(codec.seal(place, &value)?.unwrap_or(value))
+        });
         sealing.await.unwrap_or_else(|error| Err(error.to_string())).map_err(Error::Sealing)
     }
 
-    /// What was listed.
-    pub(super) async fn listed(&self, kvs: Vec<KeyValue>) -> Result<Vec<Followed>, Failure> {
+    /// What was listed. Asks for the time that is left to it.
+    pub(super) async fn listed(&self, client: &Client, kvs: Vec<KeyValue>) -> Result<Vec<Followed>, Failure> {
+        self.leases.learn(client, kvs.iter().map(|kv| kv.lease).collect()).await?;
+        let listed = self.tried(kvs).await?;
+        listed.iter().for_each(complain);
+        Ok(listed)
+    }
+
+    /// As [`Values::listed`], of what could not be read before.
+    pub(super) async fn tried(&self, kvs: Vec<KeyValue>) -> Result<Vec<Followed>, Failure> {
         let values = self.clone();
         self.off_thread(move || kvs.iter().filter_map(|kv| values.read(kv)).collect()).await
     }
@@ -86,7 +101,7 @@ impl Values {
                     DELETE => {
                         Some(Followed::Delete { key: values.inner(&kv.key)?, revision: revision(kv.mod_revision) })
                     }
-                    _ => values.read(kv),
+                    _ => values.read(kv).inspect(complain),
                 }
             };
             events.iter().filter_map(change).collect()
@@ -108,7 +123,9 @@ impl Values {
         let key = self.inner(&kv.key)?;
         let at = revision(kv.mod_revision);
         let opened = match &self.codec {
-            Some(codec) => codec.open(&key, &kv.value),
+            Some(codec) => {
+                codec.open(Place { key: &key, kept_at: std::str::from_utf8(&kv.key).unwrap_or_default() }, &kv.value)
+            }
             None => Ok(crate::Opened { value: Bytes::copy_from_slice(&kv.value), revision_at: None, stale: false }),
         };
         match opened {
@@ -120,12 +137,29 @@ impl Values {
                 entry.stale = opened.stale;
                 Some(Followed::Put(Arc::new(entry)))
             }
-            Err(reason) => {
-                tracing::error!(%key, revision = at, reason, "a value in etcd cannot be read");
-                Some(Followed::Unreadable { key, revision: at, reason })
-            }
+            Err(reason) => Some(Followed::Unreadable { key, revision: at, reason }),
         }
     }
+}
+
+/// Says that a value cannot be read.
+fn complain(followed: &Followed) {
+    if let Followed::Unreadable { key, revision, reason } = followed {
+        tracing::error!(%key, revision, reason, "a value in etcd cannot be read");
+    }
+}
+
+/// What keys begin with, for `--etcd-prefix`: a path between slashes, made as upstream makes it.
+fn root(prefix: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in prefix.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            _ => parts.push(part),
+        }
+    }
+    parts.iter().fold("/".to_owned(), |root, part| root + part + "/")
 }
 
 /// etcd's revisions are never negative.
@@ -139,14 +173,20 @@ mod tests {
 
     #[test]
     fn a_prefix_replaces_the_root() {
-        for (prefix, root) in [("/registry", "/registry/"), ("clusters/one/", "/clusters/one/")] {
+        for (prefix, root) in [
+            ("/registry", "/registry/"),
+            ("clusters/one/", "/clusters/one/"),
+            ("//clusters//./two/../one", "/clusters/one/"),
+            ("", "/"),
+            ("/", "/"),
+        ] {
             let values = Values::new(prefix, None, Arc::default());
             let outer = values.outer("/registry/pods/a/b").unwrap();
             assert_eq!(&*outer, format!("{root}pods/a/b").as_bytes());
             assert_eq!(values.inner(&outer).as_deref(), Some("/registry/pods/a/b"));
             let (start, end) = values.bounds();
             assert!(start <= outer && outer < end);
-            assert!(values.inner(b"/other/pods/a/b").is_none() && values.inner(b"compact_rev_key").is_none());
+            assert!(values.inner(b"other/pods/a/b").is_none() && values.inner(b"compact_rev_key").is_none());
             assert!(values.inner(&[root.as_bytes(), b"\xff"].concat()).is_none());
         }
         assert!(Values::new("/registry", None, Arc::default()).outer("/elsewhere").is_err());

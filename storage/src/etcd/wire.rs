@@ -37,6 +37,7 @@ methods! {
     TxnRequest -> TxnResponse: "KV/Txn",
     CompactionRequest -> CompactionResponse: "KV/Compact",
     LeaseGrantRequest -> LeaseGrantResponse: "Lease/LeaseGrant",
+    LeaseTimeToLiveRequest -> LeaseTimeToLiveResponse: "Lease/LeaseTimeToLive",
     StatusRequest -> StatusResponse: "Maintenance/Status",
     AlarmRequest -> AlarmResponse: "Maintenance/Alarm",
 }
@@ -188,6 +189,21 @@ pub(super) struct LeaseGrantResponse {
     pub(super) header: Option<ResponseHeader>,
     #[prost(int64, tag = "2")]
     pub(super) id: i64,
+    #[prost(int64, tag = "3")]
+    pub(super) ttl: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LeaseTimeToLiveRequest {
+    #[prost(int64, tag = "1")]
+    pub(super) id: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LeaseTimeToLiveResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(super) header: Option<ResponseHeader>,
+    /// In seconds; negative if there is no such lease any more.
     #[prost(int64, tag = "3")]
     pub(super) ttl: i64,
 }

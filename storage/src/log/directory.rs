@@ -83,7 +83,7 @@ impl Directory {
     /// What is to be written of `value`, if not itself.
     pub(crate) fn seal(&self, key: &str, value: impl FnOnce() -> Bytes) -> Result<Option<Bytes>, Error> {
         let Some(codec) = self.codec().filter(|codec| codec.seals(key)) else { return Ok(None) };
-        codec.seal(key, &value()).map_err(Error::Sealing)
+        codec.seal(key.into(), &value()).map_err(Error::Sealing)
     }
 
     /// The names of all files, in order.
@@ -241,8 +241,24 @@ impl Writing {
     }
 }
 
+/// What was being done with which file, for the log and for operators.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}: {error}", path.display())]
+struct During {
+    action: String,
+    path: PathBuf,
+    error: String,
+}
+
 fn during(action: &str, path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot {action} {}: {error}", path.display()))
+    let during = During { action: action.to_owned(), path: path.to_owned(), error: error.to_string() };
+    io::Error::new(error.kind(), during)
+}
+
+/// The same without the file, for clients.
+pub(crate) fn told(error: &io::Error) -> String {
+    let during = error.get_ref().and_then(|error| error.downcast_ref::<During>());
+    during.map_or_else(|| error.to_string(), |it| format!("cannot {} a file: {}", it.action, it.error))
 }
 
 /// Makes the directory, for its owner only, and takes its lock.

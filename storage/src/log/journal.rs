@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use super::directory::{Directory, Writing};
+use super::directory::{Directory, Writing, told};
 use super::record;
 use super::scan::Position;
 use super::{LogOptions, Recovered, recovery, snapshot};
@@ -48,8 +48,29 @@ struct Queue {
     /// Bytes that wait.
     bytes: usize,
     /// No more changes are accepted, for this reason.
-    stopped: Option<String>,
+    stopped: Option<Why>,
     closing: bool,
+}
+
+/// Why no changes are accepted.
+#[derive(Clone)]
+struct Why {
+    /// For the log and for operators.
+    reason: String,
+    /// For clients, who need not know the server's files.
+    told: String,
+}
+
+impl From<&str> for Why {
+    fn from(reason: &str) -> Why {
+        Why { reason: reason.to_owned(), told: reason.to_owned() }
+    }
+}
+
+impl From<&io::Error> for Why {
+    fn from(error: &io::Error) -> Why {
+        Why { reason: error.to_string(), told: told(error) }
+    }
 }
 
 /// What waits for the thread.
@@ -117,7 +138,7 @@ impl Journal {
 
     /// Whether changes are accepted; if not, why.
     pub(crate) fn health(&self) -> Result<(), String> {
-        self.shared.queue.lock().stopped.clone().map_or(Ok(()), Err)
+        self.shared.queue.lock().stopped.as_ref().map_or(Ok(()), |why| Err(why.reason.clone()))
     }
 
     pub(crate) fn stats(&self, stats: Stats) -> Stats {
@@ -145,8 +166,8 @@ impl Shared {
     /// Decides a commit against everything accepted before it, and queues it.
     fn enqueue(&self, commit: &Commit, sealed: Option<Bytes>) -> Result<Queued, Error> {
         let mut queue = self.queue.lock();
-        if let Some(reason) = &queue.stopped {
-            return Err(Error::Unavailable(reason.clone()));
+        if let Some(why) = &queue.stopped {
+            return Err(Error::Unavailable(why.told.clone()));
         }
         if queue.closing {
             return Err(Error::Unavailable("the store is being closed".to_owned()));
@@ -204,12 +225,12 @@ impl Shared {
     }
 
     /// Refuses what waits and all that comes.
-    fn stop(&self, reason: String) {
+    fn stop(&self, why: Why) {
         let mut queue = self.queue.lock();
         let waiting = std::mem::take(&mut queue.waiting);
-        waiting.into_iter().for_each(|waiting| waiting.refuse(&reason));
+        waiting.into_iter().for_each(|waiting| waiting.refuse(&why));
         queue.pending.clear();
-        queue.stopped.get_or_insert(reason);
+        queue.stopped.get_or_insert(why);
     }
 
     fn end(&self) {
@@ -227,8 +248,8 @@ impl Waiting {
         }
     }
 
-    fn refuse(self, reason: &str) {
-        let error = Error::Unavailable(reason.to_owned());
+    fn refuse(self, why: &Why) {
+        let error = Error::Unavailable(why.told.clone());
         // Nobody may be waiting for the answer any more.
         match self {
             Waiting::Change(_, reply) => drop(reply.send(Err(error))),
@@ -268,7 +289,7 @@ struct Ending(Arc<Shared>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.0.stop("the log's writer has ended".to_owned());
+        self.0.stop("the log's writer has ended".into());
         self.0.directory.unlock();
     }
 }
@@ -277,10 +298,10 @@ impl Writer {
     fn run(mut self) {
         let ending = Ending(self.shared.clone());
         match self.serve() {
-            Ok(()) => self.shared.stop("the store was closed".to_owned()),
-            Err(reason) => {
-                tracing::error!(reason, "the store accepts no more changes: durability is lost");
-                self.shared.stop(reason);
+            Ok(()) => self.shared.stop("the store was closed".into()),
+            Err(why) => {
+                tracing::error!(reason = why.reason, "the store accepts no more changes: durability is lost");
+                self.shared.stop(why);
                 self.shared.directory.closing.store(true, Ordering::Relaxed);
             }
         }
@@ -309,22 +330,22 @@ impl Writer {
     }
 
     /// Until the store is closed, or the first failure.
-    fn serve(&mut self) -> Result<(), String> {
+    fn serve(&mut self) -> Result<(), Why> {
         while let Some(batch) = self.shared.next_batch() {
             if let Err(error) = self.write(&batch) {
-                let reason = error.to_string();
-                self.shared.stop(reason.clone());
-                batch.into_iter().for_each(|waiting| waiting.refuse(&reason));
-                return Err(reason);
+                let why = Why::from(&error);
+                self.shared.stop(why.clone());
+                batch.into_iter().for_each(|waiting| waiting.refuse(&why));
+                return Err(why);
             }
             self.acknowledge(batch);
-            self.maintain().map_err(|error| error.to_string())?;
+            self.maintain().map_err(|error| Why::from(&error))?;
         }
         if self.dirty {
             self.buffer.clear();
             let top = self.shared.state.revision();
             record::encode_mark(&mut self.buffer, self.logged, top);
-            self.flush().map_err(|error| error.to_string())?;
+            self.flush().map_err(|error| Why::from(&error))?;
         }
         Ok(())
     }

@@ -119,7 +119,7 @@ pub fn create(
     make_room(dir)?;
     let kept = |entry: Arc<Entry>| {
         let codec = codec.as_ref().filter(|codec| codec.seals(&entry.key));
-        let sealed = codec.map_or(Ok(None), |codec| codec.seal(&entry.key, &entry.unstamped()));
+        let sealed = codec.map_or(Ok(None), |codec| codec.seal((&*entry.key).into(), &entry.unstamped()));
         let sealed = sealed.map_err(io::Error::other)?;
         if entry.revision > revision {
             return Err(io::Error::other(format!("{} is newer than the store's revision {revision}", entry.key)));

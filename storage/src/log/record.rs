@@ -177,7 +177,8 @@ impl Kept {
         }
         let codec =
             codec.ok_or_else(|| format!("the value of {key} is encrypted, and no keys were given to read it"))?;
-        let Opened { value, revision_at, stale } = codec.open(&key, &value).map_err(|why| format!("{key}: {why}"))?;
+        let Opened { value, revision_at, stale } =
+            codec.open((&*key).into(), &value).map_err(|why| format!("{key}: {why}"))?;
         let put = Put { value, revision_at, ttl: None };
         Ok(Entry { stale, sealed, ..Entry::new(key, &put, created, revision, expires) })
     }

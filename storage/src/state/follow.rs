@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry as Slot;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::{Change, State, Visible};
+use super::{Change, State, Unreadable, Visible};
 use crate::ring::Ring;
 use crate::{Entry, Error, Event, Revision};
 
@@ -49,6 +49,9 @@ impl State {
         }
         visible.revision = visible.revision.max(revision);
         let latest = visible.revision;
+        if !visible.unreadable.is_empty() {
+            self.unread.notify_one();
+        }
         drop(visible);
         done.iter().for_each(|committed| self.count_commit(committed));
         rings.iter().for_each(|ring| ring.wake());
@@ -68,8 +71,57 @@ impl State {
         visible.oldest = revision;
         listed.into_iter().for_each(|followed| visible.insert(followed));
         visible.shards.iter().for_each(|shard| shard.ring.expire(revision));
+        if !visible.unreadable.is_empty() {
+            self.unread.notify_one();
+        }
         drop(visible);
         self.publish(revision);
+    }
+
+    /// Returns when there is a value that cannot be read.
+    pub(crate) async fn has_unreadable(&self) {
+        while self.visible.read().unreadable.is_empty() {
+            self.unread.notified().await;
+        }
+    }
+
+    /// Up to so many keys after this one whose values cannot be read.
+    pub(crate) fn unreadable(&self, after: &str, limit: usize) -> Vec<Arc<str>> {
+        let visible = self.visible.read();
+        let keys = visible.unreadable.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
+        keys.take(limit).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Makes visible what could not be read before and can be now, where the key still holds it. It has its place in a past that
+    /// watchers have seen, so all watches of its resource end with [`Error::Compacted`].
+    pub(crate) fn mend(&self, entries: impl IntoIterator<Item = Arc<Entry>>) {
+        let mut visible = self.visible.write();
+        let latest = visible.revision;
+        for entry in entries {
+            if visible.unreadable.get(&entry.key).is_none_or(|it| it.revision != entry.revision) {
+                continue;
+            }
+            visible.unreadable.remove(&entry.key);
+            let shard = visible.shard(&entry.key);
+            let (before, ring) = (shard.entries.insert(entry.key.clone(), entry.clone()), shard.ring.clone());
+            visible.bytes = visible.bytes + entry.size() - before.as_ref().map_or(0, |before| before.size());
+            visible.replace_deadline(before.as_ref(), Some(&entry));
+            ring.expire(latest);
+        }
+    }
+
+    /// The last change that is known of, where what it made can be read: its key, and the entry since.
+    pub(crate) fn last_change(&self) -> Option<(Arc<str>, Option<Arc<Entry>>)> {
+        let visible = self.visible.read();
+        let events = visible.shards.iter().filter_map(|shard| {
+            let history = shard.ring.history.read();
+            let last = history.newest_until(0).next()?;
+            Some((last.revision, last.key.clone(), last.entry.clone()))
+        });
+        let entries = visible.shards.iter().flat_map(|shard| shard.entries.values());
+        let entries = entries.map(|entry| (entry.revision, entry.key.clone(), Some(entry.clone())));
+        let readable = events.chain(entries).filter(|(_, key, _)| !visible.unreadable.contains_key(key));
+        readable.max_by_key(|(revision, ..)| *revision).map(|(_, key, entry)| (key, entry))
     }
 
     /// The first change of `key` after `revision`, and whether the history reaches back that far.
@@ -97,8 +149,8 @@ impl Visible {
                 let entry = self.get(&key)?.clone();
                 Some(Change { entry, deletes: true, revision, sealed: None, replaces: None, volatile: false })
             }
-            Followed::Unreadable { key, reason, .. } => {
-                self.unreadable.insert(key, reason);
+            Followed::Unreadable { key, revision, reason } => {
+                self.unreadable.insert(key, Unreadable { revision, reason });
                 None
             }
         }
@@ -112,9 +164,9 @@ impl Visible {
                 self.deadlines.extend(entry.expires.map(|at| (at, entry.key.clone())));
                 self.shard(&entry.key).entries.insert(entry.key.clone(), entry);
             }
-            Followed::Unreadable { key, reason, .. } => {
+            Followed::Unreadable { key, revision, reason } => {
                 if let Slot::Vacant(slot) = self.unreadable.entry(key) {
-                    slot.insert(reason);
+                    slot.insert(Unreadable { revision, reason });
                 }
             }
             Followed::Delete { .. } => {}
@@ -127,9 +179,7 @@ impl Visible {
             return Ok(());
         }
         match self.unreadable.range::<str, _>((Bound::Included(prefix), Bound::Unbounded)).next() {
-            Some((key, reason)) if key.starts_with(prefix) => {
-                Err(Error::Unreadable { key: key.clone(), reason: reason.clone() })
-            }
+            Some((key, it)) if key.starts_with(prefix) => Err(it.error(key)),
             _ => Ok(()),
         }
     }
@@ -137,8 +187,14 @@ impl Visible {
     /// As [`Visible::readable`], of one key.
     pub(super) fn readable_key(&self, key: &str) -> Result<(), Error> {
         match self.unreadable.get_key_value(key) {
-            Some((key, reason)) => Err(Error::Unreadable { key: key.clone(), reason: reason.clone() }),
+            Some((key, it)) => Err(it.error(key)),
             None => Ok(()),
         }
+    }
+}
+
+impl Unreadable {
+    fn error(&self, key: &Arc<str>) -> Error {
+        Error::Unreadable { key: key.clone(), reason: self.reason.clone() }
     }
 }

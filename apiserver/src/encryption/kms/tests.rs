@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::LazyLock;
-use storage::Codec;
+use storage::{Codec, Place};
 use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 use tonic::server::{Grpc, UnaryService};
@@ -146,19 +146,23 @@ fn opened(kms: &Kms, kept: &[u8]) -> Result<(String, bool), String> {
 fn a_value_that_upstream_kept_is_read() {
     let plugin = Plugin::start();
     let codec = Sealed::new(plugin.load(), Arc::new(Layout));
-    let (key, kept) = include_str!("golden.txt").trim().rsplit_once('\n').unwrap().1.split_once(' ').unwrap();
-    let kept = Bytes::from(BASE64_STANDARD.decode(kept).unwrap());
-    let object: api::Value = serde_json::from_slice(&codec.open(key, &kept).unwrap().value).unwrap();
-    assert_eq!(api::document::get_str(&object, "data.k"), "dg==");
-    // What is written has the same form.
-    let value = Bytes::from_static(b"{}");
-    let mine = codec.seal(key, &value).unwrap().unwrap();
-    let body =
-        |kept: &Bytes| EncryptedObject::decode(kept.strip_prefix(b"k8s:enc:kms:v2:test:".as_slice()).unwrap()).unwrap();
-    let (mine, theirs) = (body(&mine), body(&kept));
-    assert_eq!((mine.key_id, mine.annotations), (theirs.key_id, theirs.annotations));
-    assert_eq!(mine.encrypted_dek_source_type, theirs.encrypted_dek_source_type);
-    assert_eq!(mine.encrypted_dek_source.len(), theirs.encrypted_dek_source.len());
+    for line in include_str!("golden.txt").lines().filter(|line| !line.starts_with('#')) {
+        let (kept_at, kept) = line.split_once(' ').unwrap();
+        let place = Place { key: KEY, kept_at };
+        let kept = Bytes::from(BASE64_STANDARD.decode(kept).unwrap());
+        let object: api::Value = serde_json::from_slice(&codec.open(place, &kept).unwrap().value).unwrap();
+        assert_eq!(api::document::get_str(&object, "data.k"), "dg==", "{kept_at}");
+        // What is written has the same form.
+        let value = Bytes::from_static(b"{}");
+        let mine = codec.seal(place, &value).unwrap().unwrap();
+        let body = |kept: &Bytes| {
+            EncryptedObject::decode(kept.strip_prefix(b"k8s:enc:kms:v2:test:".as_slice()).unwrap()).unwrap()
+        };
+        let (mine, theirs) = (body(&mine), body(&kept));
+        assert_eq!((mine.key_id, mine.annotations), (theirs.key_id, theirs.annotations));
+        assert_eq!(mine.encrypted_dek_source_type, theirs.encrypted_dek_source_type);
+        assert_eq!(mine.encrypted_dek_source.len(), theirs.encrypted_dek_source.len());
+    }
 }
 
 #[test]

@@ -4,16 +4,19 @@ mod disturbed;
 mod load;
 mod partition;
 mod proxy;
+mod restored;
 mod secure;
 mod server;
 mod shared;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Etcd;
-use crate::{Codec, Opened, suite};
+use super::wire::RangeRequest;
+use super::{Etcd, EtcdOptions};
+use crate::{Codec, Expect, Opened, Place, Store, suite};
 use server::Cluster;
 
 /// Keeps values behind a mark, and finds where the suite wants the revision.
@@ -22,7 +25,7 @@ pub(super) struct Marked;
 const MARK: &[u8] = b"kept:";
 
 impl Codec for Marked {
-    fn seal(&self, _key: &str, value: &Bytes) -> Result<Option<Bytes>, String> {
+    fn seal(&self, _: Place<'_>, value: &Bytes) -> Result<Option<Bytes>, String> {
         Ok(Some([MARK, value].concat().into()))
     }
 
@@ -30,7 +33,7 @@ impl Codec for Marked {
         true
     }
 
-    fn open(&self, _key: &str, kept: &Bytes) -> Result<Opened, String> {
+    fn open(&self, _: Place<'_>, kept: &Bytes) -> Result<Opened, String> {
         let value = kept.strip_prefix(MARK).ok_or("it has no mark")?;
         let gap = b"\"rv\":\"";
         let revision_at = value.windows(gap.len()).position(|it| it == gap).map(|at| at + gap.len());
@@ -38,8 +41,48 @@ impl Codec for Marked {
     }
 }
 
+/// Keeps tests from hanging; nothing waits this long.
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), work).await.expect("it ends")
+}
+
 async fn open(cluster: &Cluster) -> Arc<Etcd> {
     Etcd::open(cluster.options(), Some(Arc::new(Marked)), false).await.unwrap()
+}
+
+/// Keeps values behind the place that they are kept at.
+struct Placed;
+
+impl Codec for Placed {
+    fn seal(&self, place: Place<'_>, value: &Bytes) -> Result<Option<Bytes>, String> {
+        Ok(Some([format!("{} {}:", place.key, place.kept_at).as_bytes(), value].concat().into()))
+    }
+
+    fn seals(&self, _: &str) -> bool {
+        true
+    }
+
+    fn open(&self, place: Place<'_>, kept: &Bytes) -> Result<Opened, String> {
+        let before = format!("{} {}:", place.key, place.kept_at);
+        let value = kept.strip_prefix(before.as_bytes()).ok_or("it was kept elsewhere")?;
+        Ok(Opened { value: kept.slice_ref(value), revision_at: None, stale: false })
+    }
+}
+
+/// What is kept is bound to the whole key in etcd, as upstream's servers do it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_codec_is_told_the_key_in_etcd() {
+    let cluster = Cluster::start(&server::program(), 1);
+    let options = EtcdOptions { prefix: "/clusters/one".to_owned(), ..cluster.options() };
+    let open = || Etcd::open(options.clone(), Some(Arc::new(Placed)), false);
+    let store = open().await.unwrap();
+    store.commit(suite::put("/registry/a/x", Expect::Absent, "value")).await.unwrap();
+    let question = RangeRequest { key: "/clusters/one/a/x".into(), ..RangeRequest::default() };
+    let kept = store.client.read(question).await.unwrap().kvs.remove(0).value;
+    assert_eq!(&*kept, b"/registry/a/x /clusters/one/a/x:value");
+    for store in [&store, &open().await.unwrap()] {
+        assert_eq!(&*store.get("/registry/a/x").unwrap().unwrap().value, b"value");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

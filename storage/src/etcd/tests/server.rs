@@ -82,7 +82,7 @@ impl Cluster {
             self.members.iter().enumerate().map(|(n, it)| format!("m{n}=http://{}:{}", it.host, it.peer)).collect();
         let member = &self.members[at];
         let (client, peer) = (self.url(at), format!("http://{}:{}", member.host, member.peer));
-        let data = self.dir.path().join(format!("m{at}"));
+        let data = self.data(at);
         let log = std::fs::File::create(self.dir.path().join(format!("m{at}.log"))).unwrap();
         let mut command = match self.apart {
             true => partition::command(&member.host, &self.program),
@@ -110,6 +110,11 @@ impl Cluster {
     fn url(&self, at: usize) -> String {
         let secure = self.extra.iter().any(|flag| flag == "--cert-file");
         format!("{}://{}", if secure { "https" } else { "http" }, self.address(at))
+    }
+
+    /// Where a member keeps its files.
+    pub(super) fn data(&self, at: usize) -> PathBuf {
+        self.dir.path().join(format!("m{at}"))
     }
 
     /// Where clients reach a member.
