@@ -207,4 +207,8 @@ impl BoundObjects for Bound {
             deletion_timestamp: api::time::parse(document::get_str(&object, "metadata.deletionTimestamp")).ok(),
         }))
     }
+
+    async fn catch_up(&self) -> bool {
+        self.0.is_shared() && self.0.catch_up().await.is_ok()
+    }
 }

@@ -15,6 +15,7 @@ mod protobuf;
 mod quotas;
 mod restart;
 mod services;
+mod several_servers;
 mod storage;
 mod watches;
 mod workloads;

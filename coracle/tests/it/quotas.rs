@@ -1,16 +1,9 @@
 //! What quotas and LimitRanges allow, and what quotas say is used.
 
-use crate::client::{Client, names};
 use crate::{Space, config_map, deployment, pod};
-use apiserver::ApiServer;
 use coracle::{Cluster, Components};
-use jiff::Timestamp;
-use pki::{Identity, Pki};
 use serde_json::{Value, json};
-use std::convert::Infallible;
-use std::sync::Arc;
 use tokio::sync::OnceCell;
-use tokio_util::sync::CancellationToken;
 
 /// A namespace in a cluster with controllers; its pods never run.
 async fn space(name: &str) -> Space {
@@ -307,50 +300,6 @@ async fn uncounted(space: &Space) {
     space.create(&space.core("resourcequotas"), quota).await;
     let status = json!({ "status": { "hard": hard, "used": { "configmaps": "0" } } });
     space.client.patch(&space.core("resourcequotas/q/status"), "merge", &status).await.ok();
-}
-
-/// Clients of two servers that have nothing in common but their store and their keys.
-async fn two_servers() -> [Client; 2] {
-    let store = storage::memory();
-    let pki = Arc::new(Pki::in_memory(&pki::Options::new(Timestamp::now())).expect("keys"));
-    let start = async || {
-        let (store, stop) = (store.clone(), CancellationToken::new());
-        let server = ApiServer::start(store, pki.clone(), apiserver::Options::default(), None, stop).await;
-        let server = server.expect("a server");
-        let chain = pki.certificate(Identity::Admin).chain().expect("a certificate");
-        let admin = Arc::new(server.trust().identify(&chain, Timestamp::now()));
-        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
-            let (server, admin) = (server.clone(), admin.clone());
-            async move { Ok::<_, Infallible>(apiserver::in_process(server, request, Some(admin)).await) }
-        });
-        Client::new(kube::Client::new(service, "default"))
-    };
-    [start().await, start().await]
-}
-
-#[test]
-fn writes_at_the_same_time_do_not_exceed_a_quota_together() {
-    crate::run(async {
-        let [one, other] = two_servers().await;
-        one.post("/api/v1/namespaces", &json!({ "metadata": { "name": "race" } })).await.ok();
-        let space = Space { client: one, name: "race".to_owned() };
-        uncounted(&space).await;
-        let path = space.core("configmaps");
-        let maps: Vec<Value> = (0..40).map(|i| config_map(&format!("m{i}"), json!({}))).collect();
-        let through = [&space.client, &other];
-        let writes = maps.iter().enumerate().map(|(i, map)| through[i % 2].post(&path, map));
-        let mut made = 0;
-        for answer in futures::future::join_all(writes).await {
-            if answer.code == 201 {
-                made += 1;
-            } else {
-                answer.fails_with(403, "exceeded quota: q, requested: configmaps=1, used: configmaps=5");
-            }
-        }
-        assert_eq!(made, 5);
-        assert_eq!(names(&space.client.get(&path).await.ok()).len(), 5);
-        assert_eq!(space.used("q").await, json!({ "configmaps": "5" }));
-    });
 }
 
 #[test]
