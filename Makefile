@@ -68,4 +68,5 @@ lint:
 	PATH="$$PATH:$(CURDIR)/target/tools/bin" cargo deny --workspace check --hide-inclusion-graph licenses bans sources
 
 bench: build
-	cargo run --release --locked -p coracle-bench -- $(if $(REFERENCE),--reference $(REFERENCE)) $(BENCH)
+	@set-up/tools etcd
+	cargo run --release --locked -p coracle-bench -- --etcd $(ETCD) $(if $(REFERENCE),--reference $(REFERENCE)) $(BENCH)

@@ -1,6 +1,7 @@
 //! `coracle-bench`: the figures that the project promises, as one table. With a reference, the same work on another server beside it.
 
 mod client;
+mod etcd;
 mod figures;
 mod lines;
 mod load;
@@ -18,6 +19,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 
+use crate::etcd::Etcd;
 use crate::figures::storage::Place;
 use crate::figures::{formats, idle, list, median, requests, schedule, start, storage, watch};
 use crate::report::{Figure, Report};
@@ -35,9 +37,9 @@ struct Arguments {
     /// Process ids of the reference's components, if they run here: gives its memory and CPU.
     #[arg(long, value_delimiter = ',', value_name = "PID")]
     reference_pids: Vec<u32>,
-    /// URLs of an etcd to put beside the embedded log: one for tests, on the disk that is measured.
-    #[arg(long, value_delimiter = ',', value_name = "URL")]
-    etcd_servers: Vec<String>,
+    /// An etcd to put beside the embedded log: started for it, with its data on the same disk.
+    #[arg(long, value_name = "FILE")]
+    etcd: Option<PathBuf>,
     /// Only these groups of figures.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME")]
     only: Vec<Group>,
@@ -75,6 +77,10 @@ enum Group {
     Storage,
 }
 
+/// The server's, so that a store weighs here what it weighs there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const COLUMNS: [&str; 3] = ["coracle", "memory store", "reference"];
 
 #[tokio::main(worker_threads = 2)]
@@ -105,7 +111,7 @@ async fn run(arguments: Arguments) -> Result<()> {
             .clone()
             .map(|kubeconfig| Target::Reference { kubeconfig, pids: arguments.reference_pids.clone() }),
     );
-    let columns = if arguments.etcd_servers.is_empty() { targets.len() } else { COLUMNS.len() };
+    let columns = if arguments.etcd.is_none() { targets.len() } else { COLUMNS.len() };
     let mut report = Report::new(COLUMNS[..columns].to_vec());
     let mut failed = 0;
     for group in Group::value_variants() {
@@ -146,9 +152,11 @@ async fn run(arguments: Arguments) -> Result<()> {
 async fn stores(arguments: &Arguments, report: &mut Report) -> Result<usize> {
     let directory = tempfile::Builder::new().prefix("bench-").tempdir_in(&arguments.scratch)?;
     let mut places = vec![(0, Place::Log(directory.path().to_owned()))];
-    if !arguments.etcd_servers.is_empty() {
-        places.push((COLUMNS.len() - 1, Place::Etcd(arguments.etcd_servers.clone())));
-    }
+    let etcd = match &arguments.etcd {
+        Some(program) => Some(Etcd::start(program, directory.path()).await?),
+        None => None,
+    };
+    places.extend(etcd.iter().map(|etcd| (COLUMNS.len() - 1, Place::Etcd(etcd.url.clone()))));
     let mut failed = 0;
     for (column, place) in places {
         eprintln!("storage: {} ...", if column == 0 { "the embedded log" } else { "etcd" });

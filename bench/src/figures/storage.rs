@@ -26,8 +26,8 @@ const EVENTS: usize = 1000;
 pub enum Place {
     /// In directories below this one.
     Log(PathBuf),
-    /// In the etcd with these members, under a prefix of the bench's own.
-    Etcd(Vec<String>),
+    /// In the etcd with this URL, under a prefix of the bench's own.
+    Etcd(String),
 }
 
 impl Place {
@@ -35,9 +35,9 @@ impl Place {
         let number = std::process::id();
         Ok(match self {
             Place::Log(dir) => storage::open(&dir.join(part), options, None).await?,
-            Place::Etcd(servers) => {
+            Place::Etcd(url) => {
                 let prefix = format!("/coracle-bench-{number}-{part}");
-                etcd::open(EtcdOptions { servers: servers.clone(), prefix, ..EtcdOptions::default() }, None).await?
+                etcd::open(EtcdOptions { servers: vec![url.clone()], prefix, ..EtcdOptions::default() }, None).await?
             }
         })
     }
@@ -184,6 +184,8 @@ async fn snapshots(place: &Place) -> Result<Figure> {
 
 /// Opening a log of many objects: from its segments alone, and from a snapshot.
 async fn recovery(place: &Place, dir: &Path) -> Result<Vec<Figure>> {
+    let process = Processes(vec![std::process::id()]);
+    let before = process.anonymous().unwrap_or(0.0);
     let store = place.open("recovery", LogOptions { snapshot_bytes: u64::MAX / 2, ..LogOptions::default() }).await?;
     for first in (0..OBJECTS.0).step_by(OBJECTS.1) {
         let commits = (first..first + OBJECTS.1).map(|n| store.commit(commit("recovery", n % 100, n, 0)));
@@ -196,8 +198,7 @@ async fn recovery(place: &Place, dir: &Path) -> Result<Vec<Figure>> {
     storage::log::restore(&dir.join("backup"), &dir.join("snapshot"), 0)?;
     let mut figures = Vec::new();
     for (part, from) in [("recovery", "log"), ("snapshot", "snapshot")] {
-        let process = Processes(vec![std::process::id()]);
-        let (before, mut times, mut resident) = (process.anonymous().unwrap_or(0.0), Vec::new(), 0.0);
+        let (mut times, mut resident) = (Vec::new(), 0.0);
         for _ in 0..3 {
             let started = Instant::now();
             let store = place.open(part, LogOptions::default()).await?;
