@@ -22,7 +22,7 @@ use crate::events::events;
 use crate::node::{Node, Shape};
 use crate::pod::Pod;
 use crate::status::{Placement, Progress, status_at};
-use crate::timers::Timers;
+use crate::timers::{self, Timers};
 use crate::writes;
 
 /// How many nodes renew their leases at the same time.
@@ -74,7 +74,6 @@ struct HollowNode {
     /// Of the Node as it registered; empty before, and after somebody has deleted it.
     uid: String,
     running: bool,
-    leased: bool,
     reported: Option<Instant>,
     pool: Option<Pool>,
     pods: HashSet<Key>,
@@ -105,6 +104,7 @@ pub struct Simulation<F> {
     by_name: HashMap<String, usize>,
     pods: HashMap<Key, HollowPod>,
     timers: Timers<Due>,
+    began: Instant,
     queue: VecDeque<Due>,
     jobs: JoinSet<Done>,
 }
@@ -119,7 +119,6 @@ impl<F: Fn(&str) -> kube::Client> Simulation<F> {
             object: None,
             uid: String::new(),
             running: false,
-            leased: false,
             reported: None,
             pool: None,
             pods: HashSet::new(),
@@ -136,6 +135,7 @@ impl<F: Fn(&str) -> kube::Client> Simulation<F> {
             by_name,
             pods: HashMap::new(),
             timers: Timers::default(),
+            began: Instant::now(),
             queue,
             jobs: JoinSet::new(),
         }
@@ -415,13 +415,11 @@ impl<F: Fn(&str) -> kube::Client> Simulation<F> {
                 self.switch(index);
             }
             (Due::Lease(index), Ok(_)) => {
-                // Spreads the renewals of many nodes over the period: the first comes early, each in its group's place. A
-                // group's renewals reach the disk in one write, so that a small cluster writes once in a period.
+                // Spreads the renewals of many nodes over the period. A group's come together and reach the disk in a write or two, so
+                // that a small cluster hardly writes.
                 let groups = self.nodes.len().div_ceil(LEASES_TOGETHER);
-                let share = (index / LEASES_TOGETHER + 1) as f64 / groups as f64;
-                let first = !std::mem::replace(&mut self.nodes[index].leased, true);
-                let wait = if first { LEASE_PERIOD.mul_f64(share.max(0.1)) } else { LEASE_PERIOD };
-                self.timers.set(Due::Lease(index), Instant::now() + wait);
+                let place = LEASE_PERIOD.mul_f64((index / LEASES_TOGETHER + 1) as f64 / groups as f64);
+                self.timers.set(Due::Lease(index), timers::next(self.began + place, LEASE_PERIOD, Instant::now()));
             }
             (due @ Due::Status(_), Ok(_)) => self.timers.set(due, Instant::now() + STATUS_PERIOD),
             (Due::Pod(key), result) => self.pod_written(key, result),

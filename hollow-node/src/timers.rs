@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -47,10 +48,15 @@ impl<D: Ord + Hash + Clone> Timers<D> {
     }
 }
 
+/// The next of the moments that lie whole periods after `first`; not at once, if it was only just one of them.
+pub fn next(first: Instant, period: Duration, now: Instant) -> Instant {
+    let soonest = now + period / 10;
+    let periods = soonest.saturating_duration_since(first).as_secs_f64() / period.as_secs_f64();
+    first + period.mul_f64(periods.ceil())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -64,5 +70,13 @@ mod tests {
         assert_eq!(timers.pop(now + Duration::from_secs(5)), Some("b"));
         assert_eq!(timers.pop(now + Duration::from_secs(5)), Some("a"));
         assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn a_period_is_kept_however_late_one_is() {
+        let (first, second) = (Instant::now(), Duration::from_secs(1));
+        let after = |millis| (next(first, second, first + Duration::from_millis(millis)) - first).as_secs_f64();
+        assert_eq!([0, 5, 500, 950, 1005, 7300].map(after), [1.0, 1.0, 1.0, 2.0, 2.0, 8.0]);
+        assert_eq!(next(first + second, second, first), first + second);
     }
 }
