@@ -235,7 +235,11 @@ impl Driver<'_> {
             directory: directory.path(),
             server_logs: &self.judged.logs,
         };
-        let limits = Limits { test: &|name| self.limit(name), start: Duration::from_secs(120) };
+        let limits = Limits {
+            test: &|name| self.limit(name),
+            start: Duration::from_secs(120),
+            tidying: Duration::from_secs(30),
+        };
         let names: Vec<&str> = tests.iter().map(|test| test.name.as_str()).collect();
         let ended = run.tests(&names, &limits)?;
         let mut verdicts = report::read(directory.path())?;

@@ -28,8 +28,10 @@ pub struct Run<'a> {
 pub struct Limits<'a> {
     /// Of the test with a name.
     pub test: &'a dyn Fn(&str) -> Duration,
-    /// Until the first test begins, between the last one's end and the process', and for tidying up after an interrupted one.
+    /// Until the first test begins, and between the last one's end and the process'.
     pub start: Duration,
+    /// For what an interrupted test leaves behind.
+    pub tidying: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +88,7 @@ impl Run<'_> {
         loop {
             let deadline = match &running {
                 Some(test) => test.since + (limits.test)(&test.name),
+                None if interrupted => quiet_since + limits.tidying,
                 None => quiet_since + limits.start,
             };
             let line = match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {

@@ -1,11 +1,11 @@
 //! The JUnit report that `e2e.test` writes when it is through.
 
 use super::results::Verdict;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::fs;
 use std::path::Path;
 
-/// The verdicts in the reports of a directory; none, where the process was ended before it wrote one.
+/// The verdicts in the reports of a directory; none, where the process was ended before it had written one.
 pub fn read(directory: &Path) -> Result<Vec<(String, Verdict)>> {
     let mut verdicts = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -13,7 +13,8 @@ pub fn read(directory: &Path) -> Result<Vec<(String, Verdict)>> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if name.starts_with("junit") && name.ends_with(".xml") {
             let text = fs::read_to_string(&path)?;
-            verdicts.extend(parse(&text).with_context(|| path.display().to_string())?);
+            // One that was ended while it wrote leaves a part, which says nothing.
+            verdicts.extend(parse(&text).unwrap_or_default());
         }
     }
     Ok(verdicts)
