@@ -4,6 +4,8 @@ mod case;
 mod cases;
 mod context;
 mod differential;
+mod etcd;
+mod key_service;
 mod run;
 mod server;
 mod upstream;

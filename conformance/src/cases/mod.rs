@@ -7,6 +7,7 @@ mod concurrency;
 mod credentials;
 mod disk_full;
 mod durability;
+mod encryption;
 mod helm;
 mod lifecycle;
 mod node_failure;
@@ -42,6 +43,7 @@ pub fn all(differential: &Path) -> anyhow::Result<Vec<Case>> {
         credentials::CASES,
         durability::CASES,
         disk_full::CASES,
+        encryption::CASES,
     ];
     Ok(topics.into_iter().flatten().cloned().chain(differential::cases(differential)?).collect())
 }

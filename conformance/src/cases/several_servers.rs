@@ -2,12 +2,11 @@
 
 use crate::case::{Case, Needs};
 use crate::context::{Cluster, Context, until};
-use crate::server::{Process, Server, beside, free_port};
+use crate::etcd::Etcd;
+use crate::server::{Server, beside, free_port};
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -20,49 +19,6 @@ pub const CASES: &[Case] = &[
 const REPLICAS: usize = 200;
 const ROUNDS: usize = 3;
 const CONVERGES: Duration = Duration::from_secs(240);
-
-/// An etcd of one member, on free ports of loopback.
-struct Etcd {
-    _process: Process,
-    url: String,
-}
-
-impl Etcd {
-    fn start(outer: &Context) -> Result<Etcd> {
-        let (client, peer) = (free_port()?, free_port()?);
-        let (url, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
-        let data_dir = outer.dir.path().join("etcd");
-        let arguments = [
-            "--data-dir",
-            data_dir.to_str().context("the path is not UTF-8")?,
-            "--listen-client-urls",
-            &url,
-            "--advertise-client-urls",
-            &url,
-            "--listen-peer-urls",
-            &peer,
-            "--initial-advertise-peer-urls",
-            &peer,
-            "--initial-cluster",
-            &format!("default={peer}"),
-        ];
-        let process = Process::start(&outer.settings.etcd, &arguments, &data_dir.with_extension("log"));
-        let process = process.context("`set-up/tools etcd` installs one; --etcd FILE says where it is")?;
-        until("etcd to be healthy", Duration::from_secs(30), || Ok(is_healthy(client)))?;
-        Ok(Etcd { _process: process, url })
-    }
-}
-
-fn is_healthy(port: u16) -> bool {
-    let ask = || -> std::io::Result<String> {
-        let mut connection = TcpStream::connect(("127.0.0.1", port))?;
-        connection.write_all(b"GET /health HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer.contains("\"true\""))
-}
 
 /// Two servers, the second with the keys of the first.
 struct Pair {
