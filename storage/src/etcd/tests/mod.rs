@@ -9,10 +9,12 @@ mod secure;
 mod server;
 mod shared;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::join_all;
 
 use super::wire::RangeRequest;
 use super::{Etcd, EtcdOptions};
@@ -87,10 +89,11 @@ async fn a_codec_is_told_the_key_in_etcd() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_suite_on_one_member() {
-    for program in server::programs() {
+    let on = |program: PathBuf| async move {
         let cluster = Cluster::start(&program, 1);
         suite::all(open(&cluster).await).await;
-    }
+    };
+    join_all(server::programs().into_iter().map(on)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -429,7 +429,7 @@ struct DisarmRequest {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct HeaderOnly {
+pub(super) struct HeaderOnly {
     #[prost(message, optional, tag = "1")]
     header: Option<ResponseHeader>,
 }
