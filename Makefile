@@ -8,8 +8,6 @@ NODE_MODULES := $(CURDIR)/target/tools/node/node_modules
 CORACLE := target/release/coracle
 # Only a KUBECONFIG that is said on the command line counts: one in the environment may be anything.
 GIVEN := $(if $(findstring command line,$(origin KUBECONFIG)),$(KUBECONFIG))
-# Many tests wait for other processes, so more of them run at a time than there are processors.
-TEST_THREADS := $(shell echo $$((3 * $$(nproc))))
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
 .DEFAULT_GOAL := help
@@ -43,9 +41,9 @@ test: unit conformance
 unit:
 	@set-up/tools compiler etcd
 ifeq ($(NEXTEST),)
-	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace --locked
+	cargo test --workspace --locked
 else
-	cargo nextest run --workspace --locked --no-tests=pass --test-threads $(TEST_THREADS)
+	cargo nextest run --workspace --locked --no-tests=pass
 endif
 
 # Readers of what clients send, on input that nobody meant.
