@@ -109,8 +109,8 @@ impl Record {
         })
     }
 
-    /// Takes in a run, and what it said of its tests. Causes that were written by hand stay as long as their test does not pass.
-    pub fn add(&mut self, run: RunOf, verdicts: &BTreeMap<String, Verdict>) {
+    /// Takes in what a run said of its tests. Causes that were written by hand stay as long as their test does not pass.
+    pub fn note(&mut self, run: &RunOf, verdicts: &BTreeMap<String, Verdict>) {
         for (name, verdict) in verdicts {
             if verdict.outcome == Outcome::Passed {
                 self.causes.remove(name);
@@ -123,6 +123,10 @@ impl Record {
             let last = Last { outcome: verdict.outcome, seconds: verdict.seconds, date, commit };
             self.tests.insert(name.clone(), last);
         }
+    }
+
+    /// Takes in a run of a whole subset; of the same kind the last few are kept.
+    pub fn add(&mut self, run: RunOf) {
         self.runs.push(run.clone());
         let same: Vec<usize> = (0..self.runs.len())
             .filter(|at| self.runs[*at].subset == run.subset && self.runs[*at].cluster == run.cluster)
@@ -195,18 +199,22 @@ mod tests {
             cluster: "one process".into(),
         };
         let mut record = Record::default();
+        let took = |record: &mut Record, run: RunOf, verdicts: BTreeMap<String, Verdict>| {
+            record.note(&run, &verdicts);
+            record.add(run);
+        };
         let verdicts = |name: &str, verdict| BTreeMap::from([(name.to_owned(), verdict)]);
-        record.add(run(Subset::Hollow, "1"), &verdicts("b", Verdict::failed(1.0, "no\nmore")));
+        took(&mut record, run(Subset::Hollow, "1"), verdicts("b", Verdict::failed(1.0, "no\nmore")));
         for date in ["1", "2", "3", "4"] {
-            record.add(run(Subset::Api, date), &verdicts("a", Verdict::passed(2.0)));
+            took(&mut record, run(Subset::Api, date), verdicts("a", Verdict::passed(2.0)));
         }
         assert_eq!(record.causes, BTreeMap::from([("b".to_owned(), "no".to_owned())]));
         let runs: Vec<_> = record.runs.iter().map(|run| (run.subset, run.date.as_str())).collect();
         assert_eq!(runs, [(Subset::Api, "2"), (Subset::Api, "3"), (Subset::Api, "4"), (Subset::Hollow, "1")]);
         record.causes.insert("b".into(), "by hand".into());
-        record.add(run(Subset::Hollow, "5"), &verdicts("b", Verdict::failed(1.0, "no")));
+        took(&mut record, run(Subset::Hollow, "5"), verdicts("b", Verdict::failed(1.0, "no")));
         assert_eq!(record.causes["b"], "by hand");
-        record.add(run(Subset::Hollow, "6"), &verdicts("b", Verdict::passed(1.0)));
+        took(&mut record, run(Subset::Hollow, "6"), verdicts("b", Verdict::passed(1.0)));
         assert!(record.causes.is_empty());
         assert_eq!(record.tests["b"].date, "6");
     }
