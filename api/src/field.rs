@@ -3,6 +3,7 @@
 //! Wording and cause types follow `k8s.io/apimachinery/pkg/util/validation/field`.
 
 use crate::Value;
+use serde_json::Number;
 
 /// What is wrong with a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +97,7 @@ impl FieldError {
             text.push_str(": ");
             match value {
                 BadValue::Value(Value::String(s)) => text.push_str(&quote(s)),
+                BadValue::Value(Value::Number(number)) => text.push_str(&show_number(number)),
                 BadValue::Value(other) => text.push_str(&escape_html(&other.to_string())),
                 BadValue::Printed(printed) => text.push_str(printed),
             }
@@ -111,6 +113,20 @@ impl FieldError {
 impl std::fmt::Display for FieldError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.field, self.body())
+    }
+}
+
+/// A number as Go's `%v` prints it: `1000000`, but `1e+06` where it is a float.
+pub fn show_number(number: &Number) -> String {
+    let Some(float) = number.as_f64().filter(|_| number.is_f64()) else { return number.to_string() };
+    let scientific = format!("{float:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
+    match exponent.parse::<i32>() {
+        Ok(exponent) if !(-4..6).contains(&exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.abs())
+        }
+        _ => format!("{float}"),
     }
 }
 
@@ -165,6 +181,8 @@ pub fn is_printable(c: char) -> bool {
 
 /// Bytes of text that a refusal tells of what is wrong. What is found once they are reached is left out.
 pub const TEXT_MAX: usize = 1 << 20;
+/// What counts for an error besides its texts.
+const AROUND: usize = 128;
 
 /// The errors found so far; validation functions push into it. Of very many only the first are kept: what they show is
 /// the client's, and longer than what it sent.
@@ -208,7 +226,7 @@ impl Errors {
             return;
         }
         let (field, detail) = (field.into(), detail.into());
-        self.1.0 += field.len() + detail.len() + value.as_ref().map_or(0, BadValue::len);
+        self.1.0 += AROUND + field.len() + detail.len() + value.as_ref().map_or(0, BadValue::len);
         self.0.push(FieldError { kind, field, value, detail });
     }
 

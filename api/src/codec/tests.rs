@@ -131,6 +131,21 @@ fn wrong_types_are_told_in_gos_words() {
 }
 
 #[test]
+fn what_can_be_sent_as_json_can_be_read_and_sent_as_yaml() {
+    let nested = |depth: usize| format!("{}{{}}{}", r#"{"not":"#.repeat(depth - 1), "}".repeat(depth - 1));
+    let schema =
+        Schema::builtin().get("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps").unwrap();
+    let deepest = json::decode(nested(MAX_DEPTH - 1).as_bytes(), schema).unwrap().value;
+    for text in [yaml::encode(&deepest), nested(MAX_DEPTH - 1).replace('"', "").replace(':', ": ")] {
+        assert_eq!(yaml::decode(text.as_bytes(), schema).unwrap().value, deepest, "{text}");
+    }
+    assert!(json::decode(nested(MAX_DEPTH).as_bytes(), schema).is_err());
+    let lists = |depth: usize| format!("- {}\n", "- ".repeat(depth - 1));
+    assert!(yaml::decode_any(lists(MAX_DEPTH).as_bytes()).is_ok());
+    assert_eq!(yaml::decode_any(lists(MAX_DEPTH + 1).as_bytes()), Err("yaml: exceeded max depth".to_owned()));
+}
+
+#[test]
 fn what_is_not_json_is_a_syntax_error() {
     let deep = "[".repeat(10_000);
     for text in ["", "{", "{}x", "{\"a\":}", "\u{0}", deep.as_str()] {
@@ -140,8 +155,6 @@ fn what_is_not_json_is_a_syntax_error() {
     let schema =
         Schema::builtin().get("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps").unwrap();
     assert!(matches!(json::decode(nested.as_bytes(), schema), Err(DecodeError::Syntax(_))));
-    let nested = format!("{}{{}}{}", "{not: ".repeat(100), "}".repeat(100));
-    assert!(yaml::decode(nested.as_bytes(), schema).is_err());
     assert!(yaml::decode(deep.as_bytes(), ty("core.v1.Pod")).is_err());
     assert!(json::decode(b"\xff", ty("core.v1.Pod")).is_err());
 }

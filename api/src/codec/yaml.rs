@@ -1,14 +1,19 @@
 //! YAML bodies, with YAML 1.1's scalars (`yes` is true), as `sigs.k8s.io/yaml` reads and writes them.
 
+mod emit;
+mod scalar;
+
+pub use emit::encode;
+
 use super::words::Words;
-use super::{DecodeError, Decoded, Problem, json, repeats, visit};
+use super::{DecodeError, Decoded, MAX_DEPTH, Problem, json, repeats, visit};
 use crate::schema::TypeRef;
 use serde::Deserialize;
 use serde_json::Value;
 use std::panic::resume_unwind;
 use std::thread;
 
-/// Decodes one YAML document of a type; what follows the first document is ignored. Depth (64), aliases and events are
+/// Decodes one YAML document of a type; what follows the first document is ignored. Depth and aliases are
 /// bounded; size is the caller's to limit.
 pub fn decode(bytes: &[u8], ty: TypeRef<'_>) -> Result<Decoded, DecodeError> {
     // Clients mostly send JSON, which is YAML: kubectl's server-side apply does.
@@ -47,7 +52,9 @@ pub fn problems(bytes: &[u8]) -> Vec<Problem> {
 /// the threads that answer requests have.
 pub const THREAD: &str = "yaml";
 /// Bytes of its stack, of which only those that are used take memory.
-pub const STACK: usize = 16 << 20;
+pub const STACK: usize = 32 << 20;
+/// As many as a body has bytes: that a body is not too large is the caller's to see to.
+const EVENTS: usize = 3 << 20;
 
 /// Reads a document on a stack that is large enough.
 fn with<R: Send>(
@@ -71,6 +78,12 @@ fn read_here<R>(
     read: impl for<'de, 'e> Fn(serde_saphyr::Deserializer<'de, 'e>) -> Result<R, serde_saphyr::Error>,
 ) -> Result<R, String> {
     let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: MAX_DEPTH,
+            flow_nesting_limit: MAX_DEPTH,
+            max_events: EVENTS,
+            max_nodes: EVENTS,
+        },
         duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
         strict_booleans: false,
         legacy_octal_numbers: true,
@@ -113,6 +126,12 @@ fn sentence(error: &serde_saphyr::Error, bytes: &[u8]) -> String {
         _ if text.starts_with("budget breached") => return "yaml: document contains excessive aliasing".to_owned(),
         "input is not valid UTF-8" => return "yaml: invalid leading UTF-8 octet".to_owned(),
         "unclosed quote" => "found unexpected end of stream",
+        // After these a value is due, at the end of the text too.
+        _ if text.starts_with("unclosed bracket")
+            && matches!(bytes.trim_ascii_end().last(), Some(b'[' | b'{' | b',' | b':')) =>
+        {
+            "did not find expected node content"
+        }
         _ if text.starts_with("unclosed bracket '{'") => "did not find expected ',' or '}'",
         _ if text.starts_with("unclosed bracket '['") => "did not find expected ',' or ']'",
         text => text,
@@ -122,7 +141,9 @@ fn sentence(error: &serde_saphyr::Error, bytes: &[u8]) -> String {
     }
     // Go's parser counts lines from zero, its scanner from one; neither names the first. What is not closed is missed at the
     // end.
-    let at_end = text.starts_with("did not find expected ','") || text == "found unexpected end of stream";
+    let at_end = text.starts_with("did not find expected ','")
+        || text == "did not find expected node content"
+        || text == "found unexpected end of stream";
     let line = match error.location() {
         _ if at_end => bytes.split_inclusive(|byte| *byte == b'\n').count() as u64 + 1,
         location => location.map_or(0, |location| location.line()),
@@ -138,9 +159,4 @@ fn anchor_at(error: &serde_saphyr::Error, bytes: &[u8]) -> String {
     let line = String::from_utf8_lossy(line);
     let name = line.chars().skip(place.1.saturating_sub(1)).skip_while(|c| *c == '*');
     name.take_while(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
-}
-
-/// A document as YAML.
-pub fn encode(value: &serde_json::Value) -> String {
-    serde_saphyr::to_string(value).unwrap_or_default()
 }
