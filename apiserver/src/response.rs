@@ -76,7 +76,7 @@ pub fn failure(failure: &ApiError, output: Output) -> Response<Body> {
 /// A stored object.
 pub fn entry(code: u16, resource: &Resource, entry: &Arc<Entry>, output: Output) -> Response<Body> {
     if output.shape == Shape::MetadataList {
-        return misfit(resource, output, false);
+        return misfit(resource.kind.group, resource.kind.kind, output, false);
     }
     if output.format == Format::Protobuf {
         return match Objects::new(resource, output).object(&entry.value) {
@@ -100,24 +100,30 @@ pub fn entry(code: u16, resource: &Resource, entry: &Arc<Entry>, output: Output)
 
 /// An object that is not in the store.
 pub fn built(code: u16, resource: &Resource, object: Value, output: Output) -> Response<Body> {
-    if output.shape == Shape::MetadataList && is_of(&object, resource) {
-        return misfit(resource, output, false);
+    if output.shape == Shape::MetadataList
+        && let Some((group, kind)) = printed(&object, resource)
+    {
+        return misfit(group, kind, output, false);
     }
     value(code, &shaped(resource, object, output, true), output)
 }
 
-/// A `Status` or a subresource's own kind is not the resource's to print.
-fn is_of(object: &Value, resource: &Resource) -> bool {
-    document::get_str(object, "kind") == resource.kind.kind
+/// Group and kind of what is answered: the resource's, or a subresource's own. `None` for a `Status`, which has one shape.
+fn printed<'a>(object: &'a Value, resource: &Resource) -> Option<(&'a str, &'a str)> {
+    match document::get_str(object, "kind") {
+        "Status" => None,
+        kind if kind == resource.kind.kind => Some((resource.kind.group, resource.kind.kind)),
+        kind => Some((document::group_version(object).0, kind)),
+    }
 }
 
 /// The 406 for the metadata of a list where there is an object, or the other way round. What was asked for is done by then.
-fn misfit(resource: &Resource, output: Output, is_list: bool) -> Response<Body> {
-    let package = match resource.kind.group {
+fn misfit(group: &str, kind: &str, output: Output, is_list: bool) -> Response<Body> {
+    let package = match group {
         "" | "events.k8s.io" => "core",
         group => group.split('.').next().unwrap_or(group),
     };
-    let kind = if is_list { resource.kind.list_kind() } else { resource.kind.kind.to_owned() };
+    let kind = if is_list { format!("{kind}List") } else { kind.to_owned() };
     let (wanted, is) = if output.shape == Shape::MetadataList {
         ("PartialObjectMetadataList", "is not a list")
     } else {
@@ -154,11 +160,6 @@ pub fn write_object(out: &mut Vec<u8>, resource: &Resource, stored: &[u8], outpu
 }
 
 fn shaped(resource: &Resource, object: Value, output: Output, headers: bool) -> Value {
-    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
-    let printed = match kind {
-        "Scale" => ("autoscaling", "Scale"),
-        _ => (resource.kind.group, resource.kind.kind),
-    };
     match output.shape {
         Shape::Object if headers => object,
         Shape::Object => {
@@ -168,12 +169,14 @@ fn shaped(resource: &Resource, object: Value, output: Output, headers: bool) -> 
             }
             object
         }
-        // A `Status` or another subresource's own kind is not the resource's to print.
-        _ if kind != printed.1 => object,
+        Shape::Metadata | Shape::MetadataList if printed(&object, resource).is_none() => object,
         Shape::Metadata | Shape::MetadataList => table::partial_metadata(object, output.shape_version),
         Shape::Table => {
+            let Some((group, kind)) = printed(&object, resource).map(|(g, k)| (g.to_owned(), k.to_owned())) else {
+                return object;
+            };
             let metadata = json!({ "resourceVersion": document::resource_version(&object) });
-            table::table(printed, [object], metadata, &table_options(output, headers))
+            table::table((&group, &kind), [object], metadata, &table_options(output, headers))
         }
     }
 }
@@ -191,7 +194,7 @@ fn table_options(output: Output, headers: bool) -> table::Options<'static> {
 pub fn list(reply: ListReply, output: Output) -> Response<Body> {
     let resource = reply.resource;
     if output.shape == Shape::Metadata {
-        return misfit(resource, output, true);
+        return misfit(resource.kind.group, resource.kind.kind, output, true);
     }
     let mut metadata = json!({ "resourceVersion": reply.revision.to_string() });
     if !reply.continue_token.is_empty() {
@@ -211,7 +214,7 @@ pub fn list(reply: ListReply, output: Output) -> Response<Body> {
             Shape::Table => stream_table(reply, output, &metadata),
             _ => {
                 let head = format!(
-                    "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":["
+                    "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":"
                 );
                 stream_items(reply, output, head)
             }
@@ -229,8 +232,11 @@ pub fn objects(resource: &Resource, objects: Vec<Value>, metadata: Value, output
             table::table((resource.kind.group, resource.kind.kind), objects, metadata, &table_options(output, true))
         }
         _ => {
+            // Go has no list where there is no metadata.
+            let none = objects.is_empty() && output.shape != Shape::Object;
             let items = objects.into_iter().map(|object| shaped(resource, object, output, false));
-            json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items.collect::<Vec<_>>() })
+            let items = if none { Value::Null } else { items.collect() };
+            json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items })
         }
     };
     value(200, &whole, output)
@@ -250,6 +256,10 @@ fn stream_items(reply: ListReply, output: Output, head: String) -> Response<Body
     let resource = reply.resource;
     let whole = output.shape == Shape::Object && resource.conversion.is_none();
     let start = 1 + document::type_prefix(resource.kind.kind, &resource.api_version);
+    if reply.entries.is_empty() && output.shape != Shape::Object {
+        return bytes(200, Format::Json.media_type(), head + "null}\n");
+    }
+    let head = head + "[";
     stream_list(reply.entries, head, move |out, entry| match entry.value.get(start..) {
         Some(rest) if whole => {
             out.push(b'{');

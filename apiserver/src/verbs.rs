@@ -126,7 +126,7 @@ pub async fn get(
         let message = "the export parameter, deprecated since v1.14, is no longer supported";
         return Err(ApiError::bad_request(message));
     }
-    server.at_least(incoming.query.get("resourceVersion").unwrap_or_default()).await?;
+    server.at_least(resource, incoming.query.get("resourceVersion").unwrap_or_default()).await?;
     let object = server.read(&call)?;
     Ok(reply(200, &call, object, output))
 }

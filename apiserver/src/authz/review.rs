@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::{Attributes, Authorizer, Decision};
 use crate::authn::User;
+use crate::kinds::internal::compact;
 
 const GROUP: &str = "authorization.k8s.io";
 
@@ -217,7 +218,7 @@ fn validate_metadata(body: &Value, namespace: Option<&str>, errors: &mut Errors)
     let allowed = |key: &str| key == "managedFields" || (key == "namespace" && namespace.is_some());
     if metadata.iter().any(|(key, value)| !allowed(key) && !empty(value)) {
         let why = if namespace.is_some() { "must be empty except for namespace" } else { "must be empty" };
-        errors.invalid("metadata", metadata.clone(), why);
+        errors.invalid_printed("metadata", compact("ObjectMeta", &Value::Object(metadata.clone())), why);
     }
 }
 

@@ -109,7 +109,7 @@ impl<'a> Call<'a> {
     }
 
     /// Notes which fields the client changes, before admission and rules change others.
-    fn track(&self, object: &mut Value, old: Option<&Value>) {
+    pub fn track(&self, object: &mut Value, old: Option<&Value>) {
         if !self.applies {
             self.resource.complete(object);
             managed::update(object, old, self.resource.ty, &self.writer(), &self.reset_fields());
@@ -164,8 +164,13 @@ impl ApiServer {
     }
 
     /// Waits until what is read next is at least as new as a resource version in a request.
-    pub async fn at_least(&self, version: &str) -> Result<(), ApiError> {
-        self.wait_for(revision(version).map_err(|errors| unreadable(&errors))?).await
+    pub async fn at_least(&self, resource: &Resource, version: &str) -> Result<(), ApiError> {
+        let unreadable = |errors: Errors| match resource.stored_group() == "" && resource.kind.kind == "Event" {
+            // Upstream has no cache of events: its store reads the version.
+            true => ApiError::bad_request(format!("invalid resource version: {}", errors.0[0])),
+            false => unreadable(&errors),
+        };
+        self.wait_for(revision(version).map_err(unreadable)?).await
     }
 
     /// What a failure of the store means to a client.

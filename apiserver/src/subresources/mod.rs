@@ -71,6 +71,7 @@ pub async fn review(
     let call = verbs::call(server, resource, incoming, "CreateOptions")?;
     let mut body = decode::object(&call, incoming, validation)?;
     meta::match_namespace(&mut body, resource, call.namespace)?;
+    call.track(&mut body, None);
     let answer = match resource.kind.kind {
         "TokenReview" => token_review(server, &body, incoming).await?,
         kind => review::review(kind, &body, call.namespace, call.user, &server.authorizer, call.now)?,

@@ -13,6 +13,8 @@ use crate::verbs;
 use api::Value;
 use api::document;
 use api::field::Errors;
+use api::managed::{self, ResetFields, Writer};
+use api::schema::Schema;
 use api::status::ApiError;
 use http::Response;
 use jiff::SignedDuration;
@@ -37,10 +39,12 @@ pub async fn create(
     let validation = field_validation(&incoming.query, "CreateOptions")?;
     let call = verbs::call(server, resource, incoming, "CreateOptions")?;
     let mut request = decode::subresource(&call, incoming, GROUP, "v1", "TokenRequest", validation)?;
+    let seconds = document::get_i64(&request, "spec.expirationSeconds").unwrap_or(DEFAULT_SECONDS);
+    document::set(&mut request, "spec.expirationSeconds", seconds);
+    note_manager(&call, &mut request);
     check_names(&call, &request)?;
     let account = server.read(&call)?.into_value(resource)?;
     check_uid(&call, &request, &account)?;
-    let seconds = document::get_i64(&request, "spec.expirationSeconds").unwrap_or(DEFAULT_SECONDS);
     validate(seconds)?;
     let mut audiences: Vec<String> =
         document::get_list(&request, "spec.audiences").iter().filter_map(Value::as_str).map(str::to_owned).collect();
@@ -76,10 +80,16 @@ pub async fn create(
     if document::get(&request, "spec.boundObjectRef").is_none() {
         document::set(&mut request, "spec.boundObjectRef", Value::Null);
     }
-    document::set(&mut request, "spec.expirationSeconds", seconds);
     document::set(&mut request, "status.token", token);
     document::set(&mut request, "status.expirationTimestamp", api::time::format(expires));
     Ok(verbs::reply(201, &call, Object::Built(request), output))
+}
+
+/// The request has managed fields of its own, though nothing keeps them.
+fn note_manager(call: &Call<'_>, request: &mut Value) {
+    let Some(ty) = Schema::of_kind(GROUP, "v1", "TokenRequest") else { return };
+    let writer = Writer { api_version: "authentication.k8s.io/v1", ..call.writer() };
+    managed::update(request, None, ty, &writer, &ResetFields::None);
 }
 
 /// Name and namespace, where the request has them, must be the account's.
