@@ -30,12 +30,6 @@ impl Rules for ApiService {
     fn validate(&self, object: &Value, errors: &mut Errors) {
         let spec = child(object, "spec").unwrap_or(&Value::Null);
         let (group, version) = (text(spec, "group"), text(spec, "version"));
-        let name = document::name(object);
-        if names::path_segment(name).is_empty() && name != format!("{version}.{group}") {
-            let required = quote(&format!("{version}.{group}"));
-            let message = format!("must be `spec.version+\".\"+spec.group`: {required}");
-            errors.invalid("metadata.name", name, message);
-        }
         if group.is_empty() {
             if version != "v1" {
                 errors.required("spec.group", "only v1 may have an empty group and it better be legacy kube");
@@ -69,12 +63,22 @@ impl Rules for ApiService {
         names::path_segment(name)
     }
 
+    fn validate_name_of(&self, object: &Value, name: &str, prefix: bool) -> Vec<String> {
+        let messages = self.validate_name(name, prefix);
+        let text = |key: &str| document::get_str(object, &format!("spec.{key}"));
+        let required = format!("{}.{}", text("version"), text("group"));
+        if !messages.is_empty() || name == required {
+            return messages;
+        }
+        vec![format!("must be `spec.version+\".\"+spec.group`: {}", quote(&required))]
+    }
+
     fn allow_unconditional_update(&self) -> bool {
         false
     }
 
     fn metadata_checks(&self) -> MetadataChecks {
-        MetadataChecks::AGAIN
+        MetadataChecks { finalizers: false, ..MetadataChecks::AGAIN }
     }
 }
 
@@ -115,14 +119,10 @@ mod tests {
     fn the_name_is_version_and_group() {
         let first = |name: &str| {
             let spec = json!({"group": "a.io", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 1});
-            let mut errors = Errors::new();
-            ApiService.validate(&json!({"metadata": {"name": name}, "spec": spec}), &mut errors);
-            errors.0.first().map_or_else(String::new, ToString::to_string)
+            let object = json!({"metadata": {"name": name}, "spec": spec});
+            ApiService.validate_name_of(&object, name, false).join(", ")
         };
         assert_eq!(first("v1.a.io"), "");
-        assert_eq!(
-            first("x"),
-            "metadata.name: Invalid value: \"x\": must be `spec.version+\".\"+spec.group`: \"v1.a.io\""
-        );
+        assert_eq!(first("x"), "must be `spec.version+\".\"+spec.group`: \"v1.a.io\"");
     }
 }

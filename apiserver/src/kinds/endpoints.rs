@@ -1,10 +1,10 @@
 //! Endpoints.
 
-use super::Rules;
 use super::equality::same;
 use super::ip::{ip_warning, validate_endpoint_ip, validate_ip};
 use super::node::invalid_node_name;
 use super::path::{Path, child, in_range, int, invalid_each, list, opt_text, required_one_of, text};
+use super::{MetadataChecks, Rules};
 use api::field::Errors;
 use api::{Value, document, names};
 
@@ -58,6 +58,10 @@ impl Rules for Endpoints {
 
     fn allow_create_on_update(&self) -> bool {
         true
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::AGAIN
     }
 }
 

@@ -14,7 +14,7 @@ use super::path::{
 };
 use super::pod::{Owner, default, dns_label_warning, template_warnings, validate_template};
 use super::replica_set::count_field;
-use super::{Context, MetadataCheck, MetadataChecks, Rules};
+use super::{Context, MetadataChecks, Rules};
 use api::document::{self, as_map};
 use api::field::Errors;
 use api::{Map, Value, names};
@@ -401,7 +401,7 @@ impl Rules for Job {
     }
 
     fn metadata_checks(&self) -> MetadataChecks {
-        MetadataChecks { update: &[MetadataCheck::New, MetadataCheck::Update], ..MetadataChecks::USUAL }
+        MetadataChecks::FIRST_AGAIN
     }
 }
 

@@ -148,6 +148,11 @@ pub trait Rules: Send + Sync {
         api::names::dns1123_subdomain(&if prefix { api::names::mask_trailing_dash(name) } else { name.to_owned() })
     }
 
+    /// The same, of a name in its object.
+    fn validate_name_of(&self, _object: &Value, name: &str, prefix: bool) -> Vec<String> {
+        self.validate_name(name, prefix)
+    }
+
     /// Field selectors beyond `metadata.name` and `metadata.namespace`: the labels a client may select by.
     fn selectable_fields(&self) -> &'static [&'static str] {
         &[]
@@ -293,6 +298,9 @@ impl MetadataChecks {
     /// Of kinds that look at everything again, as if it were new.
     pub const AGAIN: MetadataChecks =
         MetadataChecks { update: &[MetadataCheck::Update, MetadataCheck::New], ..MetadataChecks::USUAL };
+    /// The same, the other way round.
+    pub const FIRST_AGAIN: MetadataChecks =
+        MetadataChecks { update: &[MetadataCheck::New, MetadataCheck::Update], ..MetadataChecks::USUAL };
     /// Of kinds whose update is checked as if it were new, and only so.
     pub const AS_NEW: MetadataChecks = MetadataChecks { update: &[MetadataCheck::New], ..MetadataChecks::USUAL };
     /// Of kinds that leave metadata to the registry.

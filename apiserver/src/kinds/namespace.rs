@@ -1,7 +1,7 @@
 //! Namespace: lives until its content is gone and the `kubernetes` finalizer of its specification with it.
 
 use super::path::{Path, descend, invalid_each, shown, text, texts};
-use super::{Context, Rules};
+use super::{Context, MetadataChecks, Rules};
 use api::field::Errors;
 use api::{Value, document, names};
 use serde_json::json;
@@ -75,6 +75,10 @@ impl Rules for Namespace {
 
     fn has_own_preconditions(&self) -> bool {
         true
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::FIRST_AGAIN
     }
 }
 

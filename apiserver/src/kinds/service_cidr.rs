@@ -4,7 +4,7 @@ use super::equality::same;
 use super::ip::is_single_or_dual;
 use super::path::{Path, child, descend, invalid_each, list, shown, text, texts};
 use super::printed::printed;
-use super::{Context, Rules};
+use super::{Context, MetadataChecks, Rules};
 use api::field::Errors;
 use api::{Value, document, names};
 use ipnet::IpNet;
@@ -116,6 +116,10 @@ impl Rules for IpAddress {
 
     fn validate_name(&self, name: &str, _: bool) -> Vec<String> {
         names::canonical_ip(name)
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::FIRST_AGAIN
     }
 }
 

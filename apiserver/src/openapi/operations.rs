@@ -280,7 +280,12 @@ impl Writer {
         let answer = match verb.answer {
             Answer::Object => object.clone(),
             Answer::List => type_name(kind.group, kind.version, &kind.list_kind()),
-            Answer::Deleted if crate::kinds::rules(kind.group, kind.kind).returns_deleted() => object.clone(),
+            // Upstream's document does not know that namespaces answer with themselves.
+            Answer::Deleted
+                if crate::kinds::rules(kind.group, kind.kind).returns_deleted() && kind.kind != "Namespace" =>
+            {
+                object.clone()
+            }
             Answer::Deleted | Answer::Status => format!("{META}.Status"),
             Answer::WatchEvent => format!("{META}.WatchEvent"),
         };

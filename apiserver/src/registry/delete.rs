@@ -44,12 +44,7 @@ impl ApiServer {
             let kind = call.resource.kind;
             return Err(ApiError::forbidden(kind.group, kind.resource, call.name, why));
         }
-        if options.orphan_dependents.is_none()
-            && options.propagation_policy.is_none()
-            && let Some(warning) = rules.deletion_warning()
-        {
-            call.warn(warning);
-        }
+        warn(call, options);
         let mut entry = call.entry()?;
         for _ in 0..TRIES {
             match self.delete_once(call, options, &key, &entry).await? {
@@ -99,6 +94,9 @@ impl ApiServer {
         entries: &[Arc<Entry>],
         options: &DeleteOptions,
     ) -> Result<(), ApiError> {
+        if !entries.is_empty() {
+            warn(call, options);
+        }
         let entries = entries.iter().map(Ok::<_, ApiError>);
         let each = |entry: &'_ Arc<Entry>| {
             let entry = entry.clone();
@@ -112,6 +110,16 @@ impl ApiServer {
             }
         };
         stream::iter(entries).try_for_each_concurrent(DELETIONS_AT_ONCE, each).await
+    }
+}
+
+/// Warns of what a deletion does that does not say what is to become of the dependents.
+fn warn(call: &Call<'_>, options: &DeleteOptions) {
+    if options.orphan_dependents.is_none()
+        && options.propagation_policy.is_none()
+        && let Some(warning) = call.resource.rules.deletion_warning()
+    {
+        call.warn(warning);
     }
 }
 
@@ -131,7 +139,7 @@ fn check_preconditions(call: &Call<'_>, options: &DeleteOptions, old: &Value) ->
             let why = format!(
                 "the {what} in the precondition ({wanted}) does not match the {what} in record ({actual}). The object might have been {why}"
             );
-            return Err(ApiError::conflict_in(kind.group, kind.kind, call.name, why));
+            return Err(ApiError::conflict_in(call.resource.stored_group(), kind.kind, call.name, why));
         }
     }
     Ok(())

@@ -136,7 +136,7 @@ pub fn carry_over(object: &mut Value, old: &Value) {
 
 /// Checks metadata as the kind does, of a new object.
 pub fn validate(object: &Value, resource: &Resource, errors: &mut Errors) {
-    validate_named(object, resource, &|name, prefix| resource.rules.validate_name(name, prefix), errors);
+    validate_named(object, resource, &|name, prefix| resource.rules.validate_name_of(object, name, prefix), errors);
     if resource.rules.metadata_checks().finalizers {
         validate_finalizer_domains(object, errors);
     }
@@ -295,7 +295,7 @@ pub fn validate_change(
 /// Checks what may change in metadata.
 fn validate_update(object: &Value, old: &Value, errors: &mut Errors) {
     if document::is_terminating(old) {
-        let before: Vec<&str> = document::finalizers(old).collect();
+        let before: std::collections::HashSet<&str> = document::finalizers(old).collect();
         let mut added: Vec<&str> = document::finalizers(object).filter(|f| !before.contains(f)).collect();
         added.sort_unstable();
         if !added.is_empty() {

@@ -9,6 +9,7 @@ mod coverage;
 mod edit;
 mod normal;
 mod record;
+mod standard;
 mod topic;
 
 use crate::case::{Case, Needs, Run};
@@ -17,6 +18,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use http::Method;
 use record::{Expected, Observed};
 use serde_json::{Map, Value, json};
+use standard::Standard;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use topic::{Change, Prepare, Request, Topic};
@@ -123,14 +125,39 @@ impl Runner<'_> {
             }
             self.patches().context("patch")?;
         }
-        self.topic.requests.iter().try_for_each(|request| self.request(request))
+        self.topic.requests.iter().try_for_each(|request| self.request(request))?;
+        match self.topic.standard {
+            true => standard::requests(self.topic).iter().try_for_each(|request| self.standard(request)),
+            false => Ok(()),
+        }
+    }
+
+    fn standard(&mut self, request: &Standard) -> Result<()> {
+        let object = self.topic.object_path();
+        let live = || Ok(without_managed_fields(self.cx.read(&object)?.json()?));
+        let body = standard::bytes(request, &self.topic.object, live).context(request.name)?;
+        let content_type = if body.is_empty() { "" } else { request.content_type };
+        let headers = [("accept".to_owned(), request.accept.to_owned())];
+        let sending = Sending { content_type, headers: &headers, body };
+        let answer = self.send(request.method.clone(), &request.path, &sending)?;
+        let full = self.normal(&answer, &request.said(), request.managed);
+        self.keep("standard", request.name, &Value::Null, full);
+        Ok(())
     }
 
     fn prepare(&self, change: &Prepare) -> Result<()> {
         let object = self.topic.object_path();
-        let body = change.apply(&self.cx.read(&object)?.json()?)?;
-        let sending = Sending { content_type: "application/json", body: body.to_string().into(), ..Sending::default() };
-        let answer = self.send(Method::PUT, &format!("{object}{}", suffix(&change.subresource)), &sending)?;
+        let mut tries = 0;
+        let answer = loop {
+            let body = change.apply(&self.cx.read(&object)?.json()?)?;
+            let body = body.to_string().into();
+            let sending = Sending { content_type: "application/json", body, ..Sending::default() };
+            let answer = self.send(Method::PUT, &format!("{object}{}", suffix(&change.subresource)), &sending)?;
+            tries += 1;
+            if answer.status != 409 || tries > CONFLICTS {
+                break answer;
+            }
+        };
         ensure!(answer.status == 200, "preparing the object: {} {}", answer.status, answer.text);
         Ok(())
     }
@@ -238,7 +265,7 @@ impl Runner<'_> {
     /// `said` is what the case itself has: what is in it, or in the topic's object, is no choice of the server's.
     fn normal(&self, answer: &Answer, said: &str, managed: bool) -> Value {
         let said = format!("{said}{}", self.topic.object);
-        normal::answer(answer, &said, &self.cx.namespace, &self.topic.volatile, managed)
+        normal::answer(answer, &said, &self.cx.namespace, self.topic, managed)
     }
 
     /// Keeps an answer: as it is, or as what differs from another one of the same shape.

@@ -1,6 +1,7 @@
 //! Answers without what is different each time: names of namespaces, identities, times and versions.
 
 use super::edit::Path;
+use super::topic::Topic;
 use crate::context::Answer;
 use regex_lite::{Captures, Regex};
 use serde_json::{Map, Value, json};
@@ -10,6 +11,12 @@ static UUID: LazyLock<Regex> = LazyLock::new(|| regex("[0-9a-f]{8}-[0-9a-f]{4}-[
 static TIME: LazyLock<Regex> =
     LazyLock::new(|| regex(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( ?(Z|[+-]\d\d:?\d\d))?( UTC)?"));
 static TOKEN_VOLUME: LazyLock<Regex> = LazyLock::new(|| regex("kube-api-access-[a-z0-9]{5}"));
+/// The version that a failed precondition met.
+static MET: LazyLock<Regex> = LazyLock::new(|| regex(r"in record \(\d+\)|ResourceVersion in object meta: \d+"));
+/// How long something has been there, in a table.
+static AGE: LazyLock<Regex> = LazyLock::new(|| regex(r"^(\d+[smhd])+$"));
+/// Other topics add ranges of addresses.
+static RANGE: LazyLock<Regex> = LazyLock::new(|| regex(r"The range of valid IPs is [0-9a-f.:/]+"));
 static PREFIX: LazyLock<Regex> = LazyLock::new(|| regex(r#"generateName"?: ?"([^"]+)""#));
 /// Headers that clients act on; the content type only where it is not JSON.
 const HEADERS: &[&str] = &["warning", "retry-after", "allow", "content-type", "location"];
@@ -19,10 +26,10 @@ fn regex(text: &str) -> Regex {
 }
 
 /// `{"code", "body", "headers"?}`. What the request said itself stays as it is.
-pub fn answer(answer: &Answer, sent: &str, namespace: &str, volatile: &[Path], managed: bool) -> Value {
-    let normal = Normal { sent, namespace, managed };
+pub fn answer(answer: &Answer, sent: &str, namespace: &str, topic: &Topic, managed: bool) -> Value {
+    let normal = Normal { sent, namespace, managed, hidden: &topic.hidden };
     let mut body = body(&answer.text);
-    for path in volatile {
+    for path in &topic.volatile {
         path.mask(&mut body, "<chosen>");
     }
     normal.value(&mut body);
@@ -84,6 +91,7 @@ struct Normal<'a> {
     sent: &'a str,
     namespace: &'a str,
     managed: bool,
+    hidden: &'a [Path],
 }
 
 impl Normal<'_> {
@@ -100,6 +108,9 @@ impl Normal<'_> {
         if !self.managed {
             map.remove("managedFields");
         }
+        if !self.hidden.is_empty() {
+            self.hide(map);
+        }
         sort_managed_fields(map);
         let prefix = map.get("generateName").and_then(Value::as_str).unwrap_or_default().to_owned();
         if let Some(Value::String(name)) = map.get_mut("name")
@@ -111,11 +122,39 @@ impl Normal<'_> {
         }
         for (key, value) in map.iter_mut() {
             match value {
+                Value::Array(cells) if key == "cells" => cells.iter_mut().for_each(|cell| match cell {
+                    Value::String(text) if AGE.is_match(text) => *text = "<age>".to_owned(),
+                    other => self.value(other),
+                }),
                 Value::String(text) if key == "resourceVersion" && !text.is_empty() && !self.said(text) => {
                     *text = "<version>".to_owned();
                 }
                 other => self.value(other),
             }
+        }
+    }
+
+    fn hide(&self, map: &mut Map<String, Value>) {
+        let partial = map.get("kind").is_some_and(|kind| kind == "PartialObjectMetadata");
+        if map.contains_key("metadata") && (map.contains_key("spec") || partial) {
+            let mut object = Value::Object(std::mem::take(map));
+            self.hidden.iter().for_each(|path| path.remove(&mut object));
+            if object["metadata"]["annotations"].as_object().is_some_and(Map::is_empty)
+                && let Some(metadata) = object["metadata"].as_object_mut()
+            {
+                metadata.remove("annotations");
+            }
+            if let Value::Object(object) = object {
+                *map = object;
+            }
+        }
+        if let Some(Value::Array(entries)) = map.get_mut("managedFields") {
+            entries.retain(|entry| entry["subresource"] != "status");
+        }
+        if self.hidden.iter().any(|path| !path.to_string().starts_with("metadata."))
+            && let Some(Value::Array(cells)) = map.get_mut("cells")
+        {
+            cells.truncate(1);
         }
     }
 
@@ -175,6 +214,8 @@ impl Normal<'_> {
         let text = masked(&TIME, &text, "<time>");
         let text = self.quoted(&text);
         let text = self.generated(&text);
+        let text = masked(&RANGE, &text, "<range>");
+        let text = masked(&MET, &text, "<met version>");
         masked(&TOKEN_VOLUME, &text, "kube-api-access-<suffix>")
     }
 }
@@ -185,7 +226,8 @@ mod tests {
 
     #[test]
     fn what_changes_from_run_to_run_is_masked_and_what_was_sent_is_kept() {
-        let normal = Normal { sent: "{\"at\": \"2020-01-01T00:00:00Z\"}", namespace: "ns-1", managed: false };
+        let normal =
+            Normal { sent: "{\"at\": \"2020-01-01T00:00:00Z\"}", namespace: "ns-1", managed: false, hidden: &[] };
         let mut body = json!({
             "metadata": {"name": "a-x7k2p", "generateName": "a-", "namespace": "ns-1", "resourceVersion": "12",
                 "uid": "6f1c2e56-0f0c-4a7e-9d3a-0a8f6a2b9c11", "managedFields": []},

@@ -17,12 +17,19 @@ pub struct Topic {
     /// Paths of values that the server is free to choose: only that there is one is compared.
     #[serde(default)]
     pub volatile: Vec<Path>,
+    /// Paths below every object of what upstream's controllers set when they come to it, or what differs between the users
+    /// who ask: not looked at. In tables, only names are compared then.
+    #[serde(default)]
+    pub hidden: Vec<Path>,
     /// What exists before.
     #[serde(default)]
     pub setup: Vec<Existing>,
     /// A valid object.
     #[serde(default)]
     pub object: Value,
+    /// Ask what is asked about objects of every kind, too.
+    #[serde(default)]
+    pub standard: bool,
     /// Changes of the object that are carried out before the tables that need it.
     #[serde(default)]
     pub prepare: Vec<Prepare>,
@@ -145,7 +152,11 @@ impl Topic {
 
     /// Whether the object has to exist.
     pub fn needs_object(&self) -> bool {
-        !(self.update.is_empty() && self.status.is_empty() && self.patch.is_empty() && self.subresources.is_empty())
+        self.standard
+            || !(self.update.is_empty()
+                && self.status.is_empty()
+                && self.patch.is_empty()
+                && self.subresources.is_empty())
     }
 
     pub fn object_path(&self) -> String {
