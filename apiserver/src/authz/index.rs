@@ -152,6 +152,14 @@ pub struct Snapshot {
     pub node_role: Arc<Slot>,
 }
 
+/// What an aggregated role has been given so far.
+#[derive(Default)]
+struct Selected<'a> {
+    roles: HashSet<&'a str>,
+    known: HashSet<Rule>,
+    rules: Vec<Rule>,
+}
+
 impl Snapshot {
     /// The cluster's bindings, then the namespace's.
     pub fn scopes(&self, namespace: &str) -> impl Iterator<Item = &Scope> {
@@ -284,9 +292,9 @@ impl Writer {
             self.cluster_roles.iter().filter(|(_, role)| !role.selectors.is_empty()).map(|(name, _)| name).collect();
         let mut found = Vec::new();
         for name in aggregated {
-            let mut rules = Vec::new();
-            self.collect(name, &mut HashSet::new(), &mut rules);
-            found.push((name.clone(), rules));
+            let mut selected = Selected::default();
+            self.collect(name, &mut selected);
+            found.push((name.clone(), selected.rules));
         }
         for (name, rules) in found {
             self.slot("", &name).rules.store(Some(Arc::new(rules)));
@@ -294,19 +302,19 @@ impl Writer {
     }
 
     /// Adds the rules of a role, in the order of the selected roles' names; roles may select each other.
-    fn collect<'a>(&'a self, name: &'a str, seen: &mut HashSet<&'a str>, rules: &mut Vec<Rule>) {
-        let Some(role) = self.cluster_roles.get(name).filter(|_| seen.insert(name)) else { return };
+    fn collect<'a>(&'a self, name: &'a str, selected: &mut Selected<'a>) {
+        let Some(role) = self.cluster_roles.get(name).filter(|_| selected.roles.insert(name)) else { return };
         if role.selectors.is_empty() {
             for rule in role.rules.iter() {
-                if !rules.contains(rule) {
-                    rules.push(rule.clone());
+                if selected.known.insert(rule.clone()) {
+                    selected.rules.push(rule.clone());
                 }
             }
             return;
         }
         for (other, candidate) in &self.cluster_roles {
             if role.selectors.iter().any(|selector| selects(selector, candidate.labels.as_ref())) {
-                self.collect(other, seen, rules);
+                self.collect(other, selected);
             }
         }
     }

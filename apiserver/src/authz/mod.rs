@@ -10,6 +10,7 @@ mod node;
 pub mod review;
 pub mod rule;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -190,12 +191,8 @@ fn is_superuser(user: &User) -> bool {
 
 /// Several errors as one text: each once, in brackets when there is more than one.
 fn aggregate(errors: Vec<String>) -> String {
-    let mut once: Vec<String> = Vec::new();
-    for error in errors {
-        if !once.contains(&error) {
-            once.push(error);
-        }
-    }
+    let mut seen = HashSet::new();
+    let mut once: Vec<String> = errors.into_iter().filter(|error| seen.insert(error.clone())).collect();
     if once.len() == 1 { once.remove(0) } else { format!("[{}]", once.join(", ")) }
 }
 

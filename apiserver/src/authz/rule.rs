@@ -69,7 +69,7 @@ impl Vocabulary {
 }
 
 /// What may be done to what.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// One bit a known verb, [`EVERY`] for `*`: most rules are passed over by this alone.
     mask: u32,

@@ -85,6 +85,35 @@ const SHAPES: &[Shape] = &[
     Shape { name: "name of a manager that is not to be printed", make: |n| "\u{1}".repeat(n).into(), read: manager },
     Shape { name: "wrong fields", make: |n| containers(n, |i| format!(r#"{{"name":"-{i}"}}"#)), read: validate },
     Shape { name: "wrong fields below a long name", make: |n| below_long_name(n, |i| format!(r#""properties":{{"p{i}":{{"type":"x"}}}}"#)), read: validate_definition },
+    Shape { name: "ports of a Service", make: |n| object("v1", "Service", &format!(r#""spec":{{"type":"NodePort","ports":[{}]}}"#, list(n, |i| format!(r#"{{"name":"p{i}","port":{i},"nodePort":{i}}}"#)))), read: validate_any },
+    Shape { name: "families of a Service", make: |n| object("v1", "Service", &format!(r#""spec":{{"ipFamilies":[{}]}}"#, list(n, |i| format!(r#""f{i}""#)))), read: validate_any },
+    Shape { name: "ports of an EndpointSlice", make: |n| object("discovery.k8s.io/v1", "EndpointSlice", &format!(r#""addressType":"IPv4","ports":[{}]"#, list(n, |i| format!(r#"{{"name":"p{i}"}}"#)))), read: validate_any },
+    Shape { name: "versions of a definition", make: |n| object("apiextensions.k8s.io/v1", "CustomResourceDefinition", &format!(r#""spec":{{"versions":[{}]}}"#, list(n, |i| format!(r#"{{"name":"v{i}"}}"#)))), read: validate_any },
+    Shape { name: "stored versions of a definition", make: |n| object("apiextensions.k8s.io/v1", "CustomResourceDefinition", &format!(r#""spec":{{"versions":[{}]}},"status":{{"storedVersions":[{}]}}"#, list(n, |i| format!(r#"{{"name":"v{i}","storage":true}}"#)), list(n, |i| format!(r#""w{i}""#)))), read: validate_any },
+    Shape { name: "keys of a list in a definition", make: |n| object("apiextensions.k8s.io/v1", "CustomResourceDefinition", &format!(r#""spec":{{"versions":[{{"name":"v1","schema":{{"openAPIV3Schema":{{"type":"object","properties":{{"l":{{"type":"array","x-kubernetes-list-type":"map","x-kubernetes-list-map-keys":[{}],"items":{{"type":"object","properties":{{{}}}}}}}}}}}}}}}]}}"#, list(n, |i| format!(r#""k{i}""#)), list(n, |i| format!(r#""k{i}":{{"type":"string"}}"#)))), read: validate_any },
+    Shape { name: "selectable fields of a definition", make: |n| object("apiextensions.k8s.io/v1", "CustomResourceDefinition", &format!(r#""spec":{{"versions":[{{"name":"v1","selectableFields":[{}],"schema":{{"openAPIV3Schema":{{"type":"object","properties":{{{}}}}}}}}}]}}"#, list(n, |i| format!(r#"{{"jsonPath":".k{i}"}}"#)), list(n, |i| format!(r#""k{i}":{{"type":"string"}}"#)))), read: validate_any },
+    Shape { name: "webhooks", make: |n| object("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", &format!(r#""webhooks":[{}]"#, list(n, |i| format!(r#"{{"name":"w{i}.a.b"}}"#)))), read: validate_any },
+    Shape { name: "resources of a webhook", make: |n| webhook(&format!(r#""rules":[{{"resources":[{}]}}]"#, list(n, |i| format!(r#""a{i}/b{i}""#)))), read: validate_any },
+    Shape { name: "review versions of a webhook", make: |n| webhook(&format!(r#""admissionReviewVersions":[{}]"#, list(n, |i| format!(r#""v{i}""#)))), read: validate_any },
+    Shape { name: "conditions of a webhook", make: |n| webhook(&format!(r#""matchConditions":[{}]"#, list(n, |i| format!(r#"{{"name":"c{i}","expression":"e"}}"#)))), read: validate_any },
+    Shape { name: "names that a policy matches", make: |n| object("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", &format!(r#""spec":{{"matchConstraints":{{"resourceRules":[{{"resourceNames":[{}]}}]}}}}"#, list(n, |i| format!(r#""n{i}""#)))), read: validate_any },
+    Shape { name: "actions of a binding", make: |n| object("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", &format!(r#""spec":{{"validationActions":[{}]}}"#, list(n, |i| format!(r#""A{i}""#)))), read: validate_any },
+    Shape { name: "limits of a LimitRange", make: |n| object("v1", "LimitRange", &format!(r#""spec":{{"limits":[{}]}}"#, list(n, |i| format!(r#"{{"type":"a.b/t{i}"}}"#)))), read: validate_any },
+    Shape { name: "drivers of a CSINode", make: |n| object("storage.k8s.io/v1", "CSINode", &format!(r#""spec":{{"drivers":[{}]}}"#, list(n, |i| format!(r#"{{"name":"d{i}","nodeID":"a"}}"#)))), read: validate_any },
+    Shape { name: "topology keys of a CSINode", make: |n| object("storage.k8s.io/v1", "CSINode", &format!(r#""spec":{{"drivers":[{{"name":"d","nodeID":"a","topologyKeys":[{}]}}]}}"#, list(n, |i| format!(r#""k{i}""#)))), read: validate_any },
+    Shape { name: "audiences of a CSIDriver", make: |n| object("storage.k8s.io/v1", "CSIDriver", &format!(r#""spec":{{"tokenRequests":[{}]}}"#, list(n, |i| format!(r#"{{"audience":"a{i}"}}"#)))), read: validate_any },
+    Shape { name: "topologies of a StorageClass", make: |n| object("storage.k8s.io/v1", "StorageClass", &format!(r#""allowedTopologies":[{}]"#, list(n, |i| format!(r#"{{"matchLabelExpressions":[{{"key":"k{i}","values":["v"]}}]}}"#)))), read: validate_any },
+    Shape { name: "empty topologies of a StorageClass", make: |n| object("storage.k8s.io/v1", "StorageClass", &format!(r#""allowedTopologies":[{}]"#, list(n, |_| "{}".into()))), read: validate_any },
+    Shape { name: "usages of a signing request", make: |n| object("certificates.k8s.io/v1", "CertificateSigningRequest", &format!(r#""spec":{{"usages":[{}]}}"#, list(n, |i| format!(r#""u{i}""#)))), read: validate_any },
+    Shape { name: "conditions of a signing request", make: |n| object("certificates.k8s.io/v1", "CertificateSigningRequest", &format!(r#""status":{{"conditions":[{}]}}"#, list(n, |i| format!(r#"{{"type":"t{i}"}}"#)))), read: validate_status },
+    Shape { name: "conditions of a budget", make: |n| object("policy/v1", "PodDisruptionBudget", &format!(r#""status":{{"conditions":[{}]}}"#, list(n, |i| format!(r#"{{"type":"t{i}"}}"#)))), read: validate_status },
+    Shape { name: "taints of a Node", make: |n| object("v1", "Node", &format!(r#""spec":{{"taints":[{}]}}"#, list(n, |i| format!(r#"{{"key":"k{i}","effect":"NoSchedule"}}"#)))), read: validate_any },
+    Shape { name: "addresses of a Node", make: |n| object("v1", "Node", &format!(r#""status":{{"addresses":[{}]}}"#, list(n, |i| format!(r#"{{"type":"Hostname","address":"a{i}"}}"#)))), read: validate_status },
+    Shape { name: "addresses of a Pod", make: |n| object("v1", "Pod", &format!(r#""status":{{"podIPs":[{}]}}"#, list(n, |i| format!(r#"{{"ip":"a{i}"}}"#)))), read: validate_status },
+    Shape { name: "tolerations of a RuntimeClass", make: |n| object("node.k8s.io/v1", "RuntimeClass", &format!(r#""handler":"h","scheduling":{{"tolerations":[{}]}}"#, list(n, |i| format!(r#"{{"key":"k{i}"}}"#)))), read: validate_any },
+    Shape { name: "conditions of a flow schema", make: |n| object("flowcontrol.apiserver.k8s.io/v1", "FlowSchema", &format!(r#""status":{{"conditions":[{}]}}"#, list(n, |i| format!(r#"{{"type":"t{i}"}}"#)))), read: validate_status },
+    Shape { name: "devices of a claim", make: |n| object("resource.k8s.io/v1", "ResourceClaim", &format!(r#""status":{{"devices":[{}]}}"#, list(n, |i| format!(r#"{{"driver":"d","pool":"p","device":"d{i}"}}"#)))), read: validate_status },
+    Shape { name: "networks of a policy", make: |n| object("networking.k8s.io/v1", "NetworkPolicy", &format!(r#""spec":{{"podSelector":{{}},"ingress":[{{"from":[{}]}}]}}"#, list(n, |i| format!(r#"{{"ipBlock":{{"cidr":"c{i}"}}}}"#)))), read: validate_any },
     Shape { name: "owners", make: |n| typed(&format!(r#"{{"metadata":{{"ownerReferences":[{}]}}}}"#, list(n, |i| format!(r#"{{"uid":"{i}"}}"#)))), read: owners },
 ];
 
@@ -105,6 +134,17 @@ fn containers(n: usize, item: impl Fn(usize) -> String) -> Vec<u8> {
     let items = list(n, item);
     let spec = format!(r#"{{"template":{{"spec":{{"containers":[{items}]}}}}}}"#);
     format!(r#"{{"apiVersion":"apps/v1","kind":"Deployment","metadata":{{"name":"d"}},"spec":{spec}}}"#).into()
+}
+
+/// An object of a kind, with these fields besides its metadata.
+fn object(api_version: &str, kind: &str, fields: &str) -> Vec<u8> {
+    format!(r#"{{"apiVersion":"{api_version}","kind":"{kind}","metadata":{{"name":"a"}},{fields}}}"#).into()
+}
+
+/// A webhook's configuration, with these fields of its webhook.
+fn webhook(fields: &str) -> Vec<u8> {
+    let webhooks = format!(r#""webhooks":[{{"name":"a.b.c",{fields}}}]"#);
+    object("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", &webhooks)
 }
 
 fn order(n: usize) -> Vec<u8> {
@@ -185,22 +225,22 @@ fn any_protobuf(bytes: &[u8]) {
     let _ = codec::protobuf::decode_any(bytes);
 }
 
-fn object() -> Value {
+fn live() -> Value {
     serde_json::from_str(DEPLOYMENT).unwrap()
 }
 
 fn json_patch(bytes: &[u8]) {
-    let _ = (patch::json::apply(object(), bytes, true), patch::json::problems(bytes));
+    let _ = (patch::json::apply(live(), bytes, true), patch::json::problems(bytes));
 }
 
 fn merge_patch(bytes: &[u8]) {
-    let _ = patch::merge::apply(object(), bytes, true);
+    let _ = patch::merge::apply(live(), bytes, true);
 }
 
 /// Onto a small object, and onto what came of it.
 fn strategic_patch(bytes: &[u8]) {
     let ty = type_of(DEPLOYMENT);
-    if let Ok(patched) = patch::strategic::apply(object(), bytes, ty) {
+    if let Ok(patched) = patch::strategic::apply(live(), bytes, ty) {
         let _ = patch::strategic::apply(patched, bytes, ty);
     }
     if let Ok(live) = codec::json::decode_any(bytes) {
@@ -214,7 +254,7 @@ fn apply(bytes: &[u8]) {
     if let Ok(merged) = apply(&json!({})) {
         let _ = apply(&merged);
     }
-    let _ = apply(&object());
+    let _ = apply(&live());
 }
 
 fn apply_definition(bytes: &[u8]) {
@@ -283,6 +323,27 @@ fn manager(bytes: &[u8]) {
 
 fn validate(bytes: &[u8]) {
     refused(bytes, resources::builtin("apps", "deployments"));
+}
+
+/// As a create of it is validated, and as an update that changes nothing.
+fn validate_any(bytes: &[u8]) {
+    let Some((resource, object)) = typed_object(bytes) else { return };
+    refused(bytes, resource);
+    let mut errors = Errors::new();
+    resource.rules.check(&object, Some(&object), &mut errors);
+}
+
+/// As a change of the status is validated.
+fn validate_status(bytes: &[u8]) {
+    let Some((resource, object)) = typed_object(bytes) else { return };
+    let mut errors = Errors::new();
+    resource.rules.validate_status_update(&object, &object, &mut errors);
+    let _ = ApiError::invalid("", resource.kind.kind, "a", &errors).to_value().to_string();
+}
+
+fn typed_object(bytes: &[u8]) -> Option<(&'static resources::Resource, Value)> {
+    let object = codec::json::decode_any(bytes).ok()?;
+    Some((resources::of(&object)?, object))
 }
 
 fn validate_definition(bytes: &[u8]) {

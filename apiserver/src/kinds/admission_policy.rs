@@ -11,6 +11,7 @@ use super::{Context, MetadataChecks, Rules};
 use api::field::Errors;
 use api::{Value, document, names};
 use serde_json::json;
+use std::collections::HashSet;
 
 pub struct ValidatingAdmissionPolicy;
 pub struct MutatingAdmissionPolicy;
@@ -172,6 +173,7 @@ fn validate_validating(policy: &Value, old: Option<&Value>, spec: &Value, errors
         let message = format!("must not have more than {MAX_ANNOTATIONS} auditAnnotations");
         errors.invalid(path, annotations.to_vec(), message);
     }
+    let mut seen = HashSet::new();
     for (i, annotation) in annotations.iter().enumerate() {
         let path = path.index(i);
         let key = text(annotation, "key");
@@ -183,7 +185,7 @@ fn validate_validating(policy: &Value, old: Option<&Value>, spec: &Value, errors
         } else if expression.len() > MAX_VALUE {
             errors.required(path.at("valueExpression"), format!("must not exceed {MAX_VALUE} bytes in length"));
         }
-        if annotations[..i].iter().any(|other| text(other, "key") == key) {
+        if !seen.insert(key) {
             errors.duplicate(path.at("key"), key);
         }
     }
@@ -294,12 +296,12 @@ fn validate_match(resources: &Value, path: &Path, errors: &mut Errors) {
         let path = path.at(key);
         for (i, rule) in list(resources, key).iter().enumerate() {
             let path = path.index(i);
-            let resource_names: Vec<&str> = texts(rule, "resourceNames").collect();
             let at = path.at("resourceNames");
-            for (i, name) in resource_names.iter().enumerate() {
+            let mut seen = HashSet::new();
+            for (i, name) in texts(rule, "resourceNames").enumerate() {
                 invalid_each(errors, &at.index(i), name, names::path_segment(name));
-                if resource_names[..i].contains(name) {
-                    errors.duplicate(at.index(i), *name);
+                if !seen.insert(name) {
+                    errors.duplicate(at.index(i), name);
                 }
             }
             validate_rule(rule, &path, errors);
@@ -352,9 +354,10 @@ fn validate_validating_binding(binding: &Value, old: Option<&Value>, spec: &Valu
     validate_binding(binding, old, spec, errors);
     let actions: Vec<&str> = texts(spec, "validationActions").collect();
     let path = SPEC.at("validationActions");
+    let mut seen = HashSet::new();
     for (i, action) in actions.iter().enumerate() {
         one_of(errors, &path.index(i), action, &["Audit", "Deny", "Warn"]);
-        if actions[..i].contains(action) {
+        if !seen.insert(action) {
             errors.duplicate(path.index(i), *action);
         }
     }

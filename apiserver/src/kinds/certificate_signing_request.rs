@@ -1,13 +1,14 @@
 //! CertificateSigningRequest.
 
 use super::path::{Path, child, int, list, shown, text, texts};
-use super::{Context, Rules, diff};
+use super::{Context, MetadataChecks, Rules, diff};
 use api::field::{Errors, quote};
 use api::{Value, document, names, time};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::json;
+use std::collections::{HashMap, HashSet};
 use x509_parser::prelude::{FromDer, Pem, X509Certificate, X509CertificationRequest};
 
 pub struct CertificateSigningRequest;
@@ -92,6 +93,10 @@ impl Rules for CertificateSigningRequest {
     fn selectable_fields(&self) -> &'static [&'static str] {
         &["spec.signerName"]
     }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::FIRST_AGAIN
+    }
 }
 
 /// Before an update of the `approval` subresource: all but the conditions is already the old object's.
@@ -124,14 +129,16 @@ fn keep_decisions(request: &mut Value, old: &Value) {
 /// Fills in when conditions were updated and when they last changed.
 fn set_times(request: &mut Value, old: &Value, now: Timestamp) {
     let now = time::format(now);
+    // Of two of the same type and status the first counts.
+    let before = document::get_list(old, "status.conditions").iter().rev();
+    let before: HashMap<(&str, &str), &Value> = before.map(|c| ((text(c, "type"), text(c, "status")), c)).collect();
     let current = request.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
     for condition in current.into_iter().flatten() {
         if text(condition, "lastUpdateTime").is_empty() {
             document::set(condition, "lastUpdateTime", now.as_str());
         }
         if text(condition, "lastTransitionTime").is_empty() {
-            let same = |other: &&Value| ["type", "status"].iter().all(|key| text(other, key) == text(condition, key));
-            let before = document::get_list(old, "status.conditions").iter().find(same);
+            let before = before.get(&(text(condition, "type"), text(condition, "status")));
             let at = before.map(|c| text(c, "lastTransitionTime")).filter(|at| !at.is_empty()).unwrap_or(&now);
             let at = at.to_owned();
             document::set(condition, "lastTransitionTime", at);
@@ -150,11 +157,12 @@ fn validate(request: &Value, errors: &mut Errors) {
     if usages.is_empty() {
         errors.required(path, "");
     }
+    let mut seen = HashSet::new();
     for (i, usage) in usages.iter().enumerate() {
         if !USAGES.contains(usage) {
             errors.not_supported(path.index(i), *usage, &USAGES);
         }
-        if usages[..i].contains(usage) {
+        if !seen.insert(usage) {
             errors.duplicate(path.index(i), *usage);
         }
     }
@@ -250,6 +258,7 @@ fn validate_signer_name(name: &str, path: &Path, errors: &mut Errors) {
 }
 
 fn validate_conditions(conditions: &[Value], errors: &mut Errors) {
+    let mut seen = HashSet::new();
     for (i, condition) in conditions.iter().enumerate() {
         let path = CONDITIONS.index(i);
         let kind = text(condition, "type");
@@ -265,11 +274,15 @@ fn validate_conditions(conditions: &[Value], errors: &mut Errors) {
             status if !allowed.contains(&status) => errors.not_supported(path.at("status"), status, allowed),
             _ => {}
         }
-        let seen = |other: &str| conditions[..i].iter().any(|c| text(c, "type") == other);
-        if (kind == "Approved" && seen("Denied")) || (kind == "Denied" && seen("Approved")) {
+        let other = match kind {
+            "Approved" => "Denied",
+            "Denied" => "Approved",
+            _ => "",
+        };
+        if !other.is_empty() && seen.contains(other) {
             errors.invalid(CONDITIONS, kind, "Approved and Denied conditions are mutually exclusive");
         }
-        if seen(kind) {
+        if !seen.insert(kind) {
             errors.duplicate(path.at("type"), kind);
         }
     }

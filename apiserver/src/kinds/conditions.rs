@@ -4,16 +4,18 @@ use super::labels::validate_key;
 use super::path::{Path, int, invalid_each, one_of, text};
 use api::field::Errors;
 use api::{Value, names};
+use std::collections::HashSet;
 
 const MAX_REASON: usize = 1 << 10;
 const MAX_MESSAGE: usize = 32 << 10;
 
 /// Checks a list of `metav1.Condition` at `path`.
 pub fn validate_conditions(conditions: &[Value], path: &Path, errors: &mut Errors) {
+    let mut seen = HashSet::new();
     for (i, condition) in conditions.iter().enumerate() {
         let path = path.index(i);
         let kind = text(condition, "type");
-        if conditions[..i].iter().any(|other| text(other, "type") == kind) {
+        if !seen.insert(kind) {
             errors.duplicate(path.at("type"), kind);
         }
         validate_condition(condition, &path, errors);

@@ -6,6 +6,7 @@ use super::{Context, Rules};
 use api::field::Errors;
 use api::{Value, document, names};
 use serde_json::json;
+use std::collections::HashSet;
 
 pub struct CsiDriver;
 
@@ -109,10 +110,11 @@ impl Rules for CsiDriver {
 
 fn validate_token_requests(requests: &[Value], errors: &mut Errors) {
     let path = SPEC.at("tokenRequests");
+    let mut seen = HashSet::new();
     for (i, request) in requests.iter().enumerate() {
         let path = path.index(i);
         let audience = text(request, "audience");
-        if requests[..i].iter().any(|other| text(other, "audience") == audience) {
+        if !seen.insert(audience) {
             errors.duplicate(path.at("audience"), audience);
             continue;
         }

@@ -14,6 +14,7 @@ use api::field::Errors;
 use api::resource_list::quantity;
 use api::{Value, document, names};
 use serde_json::json;
+use std::collections::{HashMap, HashSet};
 
 pub struct CsiNode;
 pub struct CsiStorageCapacity;
@@ -27,6 +28,7 @@ impl Rules for CsiNode {
     fn validate(&self, node: &Value, errors: &mut Errors) {
         const PATH: Path = Path::root("spec.drivers");
         let drivers = document::get_list(node, "spec.drivers");
+        let mut seen = HashSet::new();
         for (i, driver) in drivers.iter().enumerate() {
             let path = PATH.index(i);
             let name = text(driver, "name");
@@ -35,16 +37,16 @@ impl Rules for CsiNode {
             if let Some(allocatable) = child(driver, "allocatable") {
                 non_negative(errors, allocatable, &path.at("allocatable"), "count");
             }
-            if drivers[..i].iter().any(|other| text(other, "name") == name) {
+            if !seen.insert(name) {
                 errors.duplicate(path.at("name"), name);
             }
-            let keys: Vec<&str> = texts(driver, "topologyKeys").collect();
-            for (i, key) in keys.iter().enumerate() {
+            let mut keys = HashSet::new();
+            for key in texts(driver, "topologyKeys") {
                 if key.is_empty() {
                     errors.required(path, "");
                 }
-                if keys[..i].contains(key) {
-                    errors.duplicate(path, *key);
+                if !keys.insert(key) {
+                    errors.duplicate(path, key);
                 }
                 invalid_each(errors, &path, key, names::qualified_name(key));
             }
@@ -58,8 +60,10 @@ impl Rules for CsiNode {
             driver
         };
         let drivers = document::get_list(node, "spec.drivers");
+        // Names are unique.
+        let drivers: HashMap<&str, &Value> = drivers.iter().map(|driver| (text(driver, "name"), driver)).collect();
         for before in document::get_list(old, "spec.drivers") {
-            let now = drivers.iter().find(|driver| text(driver, "name") == text(before, "name"));
+            let now = drivers.get(text(before, "name"));
             if let Some(now) = now.filter(|now| fixed(now) != fixed(before)) {
                 let printed = internal::compact("CSINodeDriver", &fixed(now));
                 errors.invalid_printed("spec.drivers", printed, "field is immutable");

@@ -14,6 +14,7 @@ use api::{Value, document, names};
 pub use beta::from_v1beta1;
 use schema::Leniency;
 use serde_json::json;
+use std::collections::HashSet;
 use versions::{Shared, validate_shared, validate_version};
 
 pub struct CustomResourceDefinition;
@@ -151,17 +152,17 @@ fn validate_spec(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
         validate_version(version, &shared, lenient, &path.index(i), errors);
     }
     let all = || shared.printed(spec);
-    let name_of = |version| text(version, "name");
-    if versions.iter().enumerate().any(|(i, v)| versions[..i].iter().any(|other| name_of(other) == name_of(v))) {
+    let mut seen = HashSet::new();
+    if !versions.iter().all(|version| seen.insert(text(version, "name"))) {
         errors.invalid_printed(path, all(), "must contain unique version names");
     }
     if versions.iter().filter(|version| flag(version, "storage")).count() != 1 {
         errors.invalid_printed(path, all(), "must have exactly one version marked as storage version");
     }
     if let Some(first) = versions.first() {
-        let messages = names::dns1035_label(name_of(first));
-        if !messages.is_empty() && !name_of(first).is_empty() {
-            errors.invalid(SPEC.at("version"), name_of(first), messages.join(","));
+        let messages = names::dns1035_label(text(first, "name"));
+        if !messages.is_empty() && !text(first, "name").is_empty() {
+            errors.invalid(SPEC.at("version"), text(first, "name"), messages.join(","));
         }
     }
     let crd_names = child(spec, "names").unwrap_or(&Value::Null);
@@ -304,13 +305,19 @@ fn validate_stored_versions(definition: &Value, errors: &mut Errors) {
     if stored.is_empty() {
         return errors.invalid(path, Value::Null, "must have at least one stored version");
     }
-    let is_stored = |version: &&Value| stored.iter().any(|name| name == text(version, "name"));
+    let stored_names: HashSet<&str> = stored.iter().filter_map(Value::as_str).collect();
+    let is_stored = |version: &&Value| stored_names.contains(text(version, "name"));
     for version in versions.iter().filter(|version| flag(version, "storage") && !is_stored(version)) {
+        // Each has them all.
+        if errors.is_full() {
+            break;
+        }
         errors.invalid(path, all(), format!("must have the storage version {}", text(version, "name")));
     }
+    let known: HashSet<&str> = versions.iter().map(|version| text(version, "name")).collect();
     for (i, version) in stored.iter().enumerate() {
-        if !versions.iter().any(|known| version == text(known, "name")) {
-            let name = version.as_str().unwrap_or_default();
+        let name = version.as_str().unwrap_or_default();
+        if !known.contains(name) {
             let message = format!(
                 "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions \
                  until a storage migration ensures no data remains persisted in {name} and removes {name} from \

@@ -10,6 +10,7 @@ use super::path::{
 use super::{Context, Rules};
 use api::field::Errors;
 use api::{Value, document, names};
+use std::collections::HashSet;
 
 pub struct EndpointSlice;
 
@@ -126,17 +127,16 @@ fn validate_ports(ports: &[Value], errors: &mut Errors) {
     if ports.len() > MAX_PORTS {
         return errors.too_many(PATH, ports.len(), MAX_PORTS);
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = HashSet::new();
     for (i, port) in ports.iter().enumerate() {
         let path = PATH.index(i);
         let name = text(port, "name");
         if !name.is_empty() {
             invalid_each(errors, &path.at("name"), name, names::dns1123_label(name));
         }
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             errors.duplicate(path.at("name"), name);
         }
-        seen.push(name);
         match opt_text(port, "protocol") {
             None => errors.required(path.at("protocol"), ""),
             Some(protocol) => one_of(errors, &path.at("protocol"), protocol, &["SCTP", "TCP", "UDP"]),
@@ -225,11 +225,12 @@ fn validate_hints(hints: &Value, path: &Path, errors: &mut Errors) {
         if targets.len() > MAX_HINTS {
             return errors.too_many(path, targets.len(), MAX_HINTS);
         }
+        let mut seen = HashSet::new();
         for (i, target) in targets.iter().enumerate() {
             let name = text(target, "name");
             let path = path.index(i);
             let path = path.at("name");
-            if targets[..i].iter().any(|other| text(other, "name") == name) {
+            if !seen.insert(name) {
                 errors.duplicate(path, name);
             }
             let messages = if key == "forZones" { names::label_value(name) } else { names::dns1123_subdomain(name) };

@@ -8,6 +8,7 @@ use crate::bootstrap::flow_control;
 use api::field::Errors;
 use api::{Value, document, names};
 use serde_json::json;
+use std::collections::HashSet;
 
 pub struct FlowSchema;
 pub struct PriorityLevelConfiguration;
@@ -210,9 +211,10 @@ fn bad_url(url: &str) -> Option<&'static str> {
 fn validate_conditions(object: &Value, errors: &mut Errors) {
     let path = Path::root("status.conditions");
     let conditions = document::get_list(object, "status.conditions");
+    let mut seen = HashSet::new();
     for (i, condition) in conditions.iter().enumerate() {
         let kind = text(condition, "type");
-        if conditions[..i].iter().any(|other| text(other, "type") == kind) {
+        if !seen.insert(kind) {
             errors.duplicate(path.index(i).at("type"), kind);
         }
         if kind.is_empty() {

@@ -7,6 +7,7 @@ use super::path::{Path, child, has, in_range, int, invalid_each, list, one_of, o
 use api::field::Errors;
 use api::{Value, document, names};
 use serde_json::json;
+use std::collections::HashSet;
 
 pub struct NetworkPolicy;
 
@@ -30,7 +31,7 @@ impl Rules for NetworkPolicy {
 
     fn check(&self, policy: &Value, old: Option<&Value>, errors: &mut Errors) {
         const SPEC: Path = Path::root("spec");
-        let known = old.map(networks).unwrap_or_default();
+        let known: HashSet<String> = old.map(networks).unwrap_or_default().into_iter().collect();
         let spec = child(policy, "spec").unwrap_or(&Value::Null);
         if let Some(selector) = child(spec, "podSelector") {
             validate_selector(selector, &SPEC.at("podSelector"), errors);
@@ -99,7 +100,7 @@ fn networks(policy: &Value) -> Vec<String> {
     networks
 }
 
-fn validate_rule(rule: &Value, peers: &str, known: &[String], path: &Path, errors: &mut Errors) {
+fn validate_rule(rule: &Value, peers: &str, known: &HashSet<String>, path: &Path, errors: &mut Errors) {
     let at = path.at("ports");
     for (i, port) in list(rule, "ports").iter().enumerate() {
         validate_port(port, &at.index(i), errors);
@@ -137,7 +138,7 @@ fn validate_port(port: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn validate_peer(peer: &Value, known: &[String], path: &Path, errors: &mut Errors) {
+fn validate_peer(peer: &Value, known: &HashSet<String>, path: &Path, errors: &mut Errors) {
     let mut selectors = 0;
     for key in ["podSelector", "namespaceSelector"] {
         if let Some(selector) = child(peer, key) {
@@ -158,14 +159,14 @@ fn validate_peer(peer: &Value, known: &[String], path: &Path, errors: &mut Error
 }
 
 /// Checks a network; one that was there before may stay as it is.
-fn validate_network(errors: &mut Errors, path: &Path, cidr: &str, known: &[String]) -> Option<ipnet::IpNet> {
-    match known.iter().any(|known| known == cidr) {
+fn validate_network(errors: &mut Errors, path: &Path, cidr: &str, known: &HashSet<String>) -> Option<ipnet::IpNet> {
+    match known.contains(cidr) {
         true => cidr.parse().ok(),
         false => validate_cidr(errors, path, cidr),
     }
 }
 
-fn validate_block(block: &Value, known: &[String], path: &Path, errors: &mut Errors) {
+fn validate_block(block: &Value, known: &HashSet<String>, path: &Path, errors: &mut Errors) {
     let cidr = text(block, "cidr");
     if cidr.is_empty() {
         return errors.required(path.at("cidr"), "");

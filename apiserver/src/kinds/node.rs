@@ -5,10 +5,11 @@ use super::labels::validate_key;
 use super::path::{Path, child, entries, has, invalid_each, list, shown, text, texts};
 use super::pod::validate_quantity;
 use super::printed::duplicate;
-use super::{Context, Rules};
+use super::{Context, MetadataChecks, Rules};
 use api::field::Errors;
 use api::{Value, document, names};
 use ipnet::IpNet;
+use std::collections::HashSet;
 
 pub struct Node;
 
@@ -88,7 +89,8 @@ impl Rules for Node {
         validate_resources(node, errors);
         validate_declared_features(node, errors);
         let addresses = document::get_list(node, "status.addresses");
-        for (i, address) in addresses.iter().enumerate().filter(|(i, a)| addresses[..*i].contains(a)) {
+        let mut seen = HashSet::new();
+        for (i, address) in addresses.iter().enumerate().filter(|(_, address)| !seen.insert(*address)) {
             let shown = ["Type", "Address"].map(|key| (key, text(address, &key.to_lowercase()).into()));
             duplicate(errors, Path::root("status.addresses").index(i), &shown, "");
         }
@@ -116,11 +118,16 @@ impl Rules for Node {
     fn selectable_field(&self, node: &Value, field: &str) -> String {
         document::get_bool(node, field).to_string()
     }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::FIRST_AGAIN
+    }
 }
 
 fn validate_taints(node: &Value, errors: &mut Errors) {
     const PATH: Path = Path::root("metadata.taints");
     let taints = document::get_list(node, "spec.taints");
+    let mut seen = HashSet::new();
     for (i, taint) in taints.iter().enumerate() {
         let path = PATH.index(i);
         validate_key(text(taint, "key"), &path.at("key"), errors);
@@ -136,8 +143,7 @@ fn validate_taints(node: &Value, errors: &mut Errors) {
                 errors.not_supported(path.at("effect"), other, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
             }
         }
-        let key = |taint| (text(taint, "key"), text(taint, "effect"));
-        if taints[..i].iter().any(|other| key(other) == key(taint)) {
+        if !seen.insert((text(taint, "key"), text(taint, "effect"))) {
             let shown = [
                 ("Key", text(taint, "key").into()),
                 ("Value", text(taint, "value").into()),

@@ -10,11 +10,13 @@ use super::equality::same;
 use super::labels::{validate_annotations, validate_labels};
 use super::path::{Path, child, list, opt_text};
 use super::subresources::keep_metadata;
-use super::{Context, MetadataCheck, MetadataChecks, Rules, internal};
+use super::{Context, MetadataChecks, Rules, internal};
 use api::field::Errors;
 use api::resource_list::is_extended;
 use api::{Value, document};
 use serde_json::json;
+use std::collections::HashSet;
+use std::hash::Hash;
 
 pub struct ResourceClaim;
 pub struct ResourceClaimTemplate;
@@ -25,7 +27,7 @@ const SPEC: Path = Path::root("spec");
 
 impl Rules for ResourceClaim {
     fn metadata_checks(&self) -> MetadataChecks {
-        MetadataChecks { update: &[MetadataCheck::New, MetadataCheck::Update], ..MetadataChecks::USUAL }
+        MetadataChecks::FIRST_AGAIN
     }
 
     fn default(&self, claim: &mut Value) {
@@ -79,11 +81,15 @@ impl Rules for ResourceClaimTemplate {
     fn returns_deleted(&self) -> bool {
         true
     }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::FIRST_AGAIN
+    }
 }
 
 impl Rules for DeviceClass {
     fn metadata_checks(&self) -> MetadataChecks {
-        MetadataChecks { update: &[MetadataCheck::New, MetadataCheck::Update], ..MetadataChecks::USUAL }
+        MetadataChecks::FIRST_AGAIN
     }
 
     fn validate(&self, class: &Value, errors: &mut Errors) {
@@ -180,7 +186,7 @@ fn each(items: &[Value], max: usize, path: &Path, errors: &mut Errors, check: im
 }
 
 /// As [`each`]; then no two items may have the same key.
-fn each_once<K: PartialEq + Into<Value> + Clone>(
+fn each_once<K: Hash + Eq + Into<Value> + Clone>(
     items: &[Value],
     max: usize,
     path: &Path,
@@ -192,13 +198,11 @@ fn each_once<K: PartialEq + Into<Value> + Clone>(
     if items.len() > max {
         return;
     }
-    let mut seen = Vec::with_capacity(items.len());
+    let mut seen = HashSet::with_capacity(items.len());
     for (i, item) in items.iter().enumerate() {
         let key = key(item);
-        if seen.contains(&key) {
-            errors.duplicate(path.index(i), key.clone());
-        } else {
-            seen.push(key);
+        if !seen.insert(key.clone()) {
+            errors.duplicate(path.index(i), key);
         }
     }
 }

@@ -10,7 +10,7 @@ use api::field::Errors;
 use api::quantity::{Format, Quantity};
 use api::resource_list::{is_huge_page, quantity};
 use api::{Map, Value, document, names};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 pub struct ResourceQuota;
 pub struct LimitRange;
@@ -206,14 +206,23 @@ impl Rules for LimitRange {
         }
     }
 
+    /// One without a name gets one that nothing else has.
+    fn prepare_for_create(&self, range: &mut Value, _: &Context) {
+        if document::name(range).is_empty() {
+            let uid = document::uid(range).to_owned();
+            document::set(range, "metadata.name", uid);
+        }
+    }
+
     fn validate(&self, range: &Value, errors: &mut Errors) {
         const PATH: Path = Path::root("spec.limits");
         let limits = document::get_list(range, "spec.limits");
+        let mut seen = HashSet::new();
         for (i, item) in limits.iter().enumerate() {
             let path = PATH.index(i);
             let kind = text(item, "type");
             validate_limit_type(kind, &path.at("type"), errors);
-            if limits[..i].iter().any(|other| text(other, "type") == kind) {
+            if !seen.insert(kind) {
                 errors.duplicate(path.at("type"), kind);
             }
             validate_limits(item, kind, &path, errors);

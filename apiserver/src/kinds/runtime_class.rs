@@ -7,6 +7,7 @@ use super::pod::{container_resource_name, validate_quantity, validate_toleration
 use super::{MetadataCheck, MetadataChecks, Rules, check_object_first};
 use api::field::Errors;
 use api::{Value, names};
+use std::collections::HashSet;
 
 pub struct RuntimeClass;
 
@@ -33,8 +34,9 @@ impl Rules for RuntimeClass {
             let path = path.at("tolerations");
             validate_tolerations(tolerations, false, &path, errors);
             let key = |toleration| ["key", "operator", "value", "effect"].map(|part| text(toleration, part));
+            let mut seen = HashSet::new();
             for (i, toleration) in tolerations.iter().enumerate() {
-                if tolerations[..i].iter().any(|other| key(other) == key(toleration)) {
+                if !seen.insert(key(toleration)) {
                     errors.duplicate_printed(path.index(i), internal::compact("Toleration", toleration));
                 }
             }

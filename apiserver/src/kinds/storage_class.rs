@@ -4,7 +4,7 @@ use super::path::{Path, child, entries, has, immutable, invalid_each, list, one_
 use super::{MetadataChecks, Rules};
 use api::field::Errors;
 use api::{Value, document, names};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 pub struct StorageClass;
 pub struct VolumeAttributesClass;
@@ -114,32 +114,40 @@ fn requirements(term: &Value) -> BTreeMap<&str, BTreeSet<&str>> {
 
 fn validate_topologies(terms: &[Value], errors: &mut Errors) {
     let path = Path::root("allowedTopologies");
+    let mut terms_seen = BTreeMap::new();
     for (i, term) in terms.iter().enumerate() {
         let path = path.index(i);
         let path = path.at("matchLabelExpressions");
         let expressions = list(term, "matchLabelExpressions");
+        let mut seen = HashSet::new();
         for (i, expression) in expressions.iter().enumerate() {
             let path = path.index(i);
             let key = text(expression, "key");
-            let values: Vec<&str> = texts(expression, "values").collect();
-            if values.is_empty() {
+            if list(expression, "values").is_empty() {
                 errors.required(path.at("values"), "");
             }
-            for (i, value) in values.iter().enumerate().filter(|(i, value)| values[..*i].contains(value)) {
-                errors.duplicate(path.at("values").index(i), *value);
+            let mut values = HashSet::new();
+            for (i, value) in texts(expression, "values").enumerate() {
+                if !values.insert(value) {
+                    errors.duplicate(path.at("values").index(i), value);
+                }
             }
             invalid_each(errors, &path.at("key"), key, names::qualified_name(key));
-            if expressions[..i].iter().any(|other| text(other, "key") == key) {
+            if !seen.insert(key) {
                 errors.duplicate(path.at("key"), key);
             }
         }
         // Upstream compares with as many empty terms as there are terms, too.
         let wanted = requirements(term);
         let empty = if wanted.is_empty() { terms.len() } else { 0 };
-        let equal = terms[..i].iter().filter(|other| requirements(other) == wanted).count();
-        for _ in 0..empty + equal {
+        let equal = terms_seen.entry(wanted).or_insert(0);
+        for _ in 0..empty + *equal {
+            if errors.is_full() {
+                break;
+            }
             errors.duplicate(path, "");
         }
+        *equal += 1;
     }
 }
 

@@ -6,6 +6,7 @@ use super::{MetadataChecks, Rules};
 use api::field::{Errors, quote};
 use api::{Value, document, names};
 use serde_json::json;
+use std::collections::HashSet;
 
 pub struct MutatingWebhookConfiguration;
 pub struct ValidatingWebhookConfiguration;
@@ -102,7 +103,7 @@ impl Leniency {
         let Some(old) = old else { return Leniency::default() };
         let versions = |webhook| list(webhook, "admissionReviewVersions");
         let known = |version: &Value| version.as_str().is_some_and(|version| REVIEW_VERSIONS.contains(&version));
-        let name_of = |webhook| text(webhook, "name");
+        let mut seen = HashSet::new();
         let conditions = |webhooks: &[Value]| -> Vec<Vec<Value>> {
             webhooks.iter().map(|webhook| list(webhook, "matchConditions").to_vec()).collect()
         };
@@ -111,7 +112,7 @@ impl Leniency {
             unknown_review_versions: old
                 .iter()
                 .any(|webhook| !versions(webhook).is_empty() && !versions(webhook).iter().any(known)),
-            equal_names: (1..old.len()).any(|i| old[..i].iter().any(|other| name_of(other) == name_of(&old[i]))),
+            equal_names: !old.iter().all(|webhook| seen.insert(text(webhook, "name"))),
             label_values: old.iter().any(|webhook| {
                 let mut errors = Errors::new();
                 validate_selectors(webhook, &Path::root(""), &mut errors);
@@ -124,6 +125,7 @@ impl Leniency {
 
 fn validate_webhooks(webhooks: &[Value], lenient: Leniency, errors: &mut Errors) {
     let path = Path::root("webhooks");
+    let mut seen = HashSet::new();
     for (i, webhook) in webhooks.iter().enumerate() {
         let path = path.index(i);
         validate_webhook(webhook, lenient, &path, errors);
@@ -134,8 +136,7 @@ fn validate_webhooks(webhooks: &[Value], lenient: Leniency, errors: &mut Errors)
             false => validate_review_versions(&versions, !lenient.unknown_review_versions, &at, errors),
         }
         let name = text(webhook, "name");
-        let taken = webhooks[..i].iter().any(|other| text(other, "name") == name);
-        if !lenient.equal_names && !name.is_empty() && taken {
+        if !lenient.equal_names && !name.is_empty() && !seen.insert(name) {
             errors.duplicate(path.at("name"), name);
         }
     }
@@ -312,6 +313,7 @@ fn validate_resources(resources: &[&str], path: &Path, errors: &mut Errors) {
     }
     // Only the last resource without a subresource counts here.
     let mut plain = false;
+    let mut seen: HashSet<&str> = HashSet::new();
     for (i, resource) in resources.iter().enumerate() {
         if resource.is_empty() {
             errors.required(path.index(i), "");
@@ -322,11 +324,12 @@ fn validate_resources(resources: &[&str], path: &Path, errors: &mut Errors) {
             continue;
         };
         for general in [format!("{name}/*"), format!("*/{sub}")] {
-            if resources[..i].contains(&general.as_str()) {
+            if seen.contains(general.as_str()) {
                 let message = format!("if '{general}' is present, must not specify {resource}");
                 errors.invalid(path.index(i), *resource, message);
             }
         }
+        seen.insert(resource);
     }
     if resources.len() > 1 && resources.contains(&"*/*") {
         errors.invalid(path, json!(resources), "if '*/*' is present, must not specify other resources");
@@ -339,8 +342,9 @@ fn validate_resources(resources: &[&str], path: &Path, errors: &mut Errors) {
 
 /// Checks the versions of reviews that a webhook takes; `known` when this server has to know one of them.
 pub fn validate_review_versions(versions: &[&str], known: bool, path: &Path, errors: &mut Errors) {
+    let mut seen = HashSet::new();
     for (i, version) in versions.iter().enumerate() {
-        if versions[..i].contains(version) {
+        if !seen.insert(version) {
             errors.invalid(path.index(i), *version, "duplicate version");
             continue;
         }
@@ -359,6 +363,7 @@ pub fn validate_match_conditions(object: &Value, path: &Path, errors: &mut Error
     if conditions.len() > MAX {
         errors.too_many(path, conditions.len(), MAX);
     }
+    let mut seen = HashSet::new();
     for (i, condition) in conditions.iter().enumerate() {
         let path = path.index(i);
         if text(condition, "expression").trim().is_empty() {
@@ -370,7 +375,7 @@ pub fn validate_match_conditions(object: &Value, path: &Path, errors: &mut Error
             continue;
         }
         invalid_each(errors, &path.at("name"), name, names::qualified_name(name));
-        if conditions[..i].iter().any(|other| text(other, "name") == name) {
+        if !seen.insert(name) {
             errors.duplicate(path.at("name"), name);
         }
     }

@@ -6,6 +6,7 @@ use crate::kinds::path::{Path, child, entries, flag, list, opt_text, shown, text
 use api::Value;
 use api::field::Errors;
 use serde_json::json;
+use std::collections::HashSet;
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
 /// Vocabulary that is refused as a whole, in upstream's order.
@@ -267,7 +268,8 @@ fn list_map(schema: &Value, keys: &[Value], path: &Path, errors: &mut Errors) {
             "must be object if parent array's x-kubernetes-list-type is map",
         );
     }
-    for (i, key) in keys.iter().enumerate() {
+    let mut seen = HashSet::new();
+    for key in keys {
         let name = key.as_str().unwrap_or_default();
         match child(item, "properties").and_then(|properties| child(properties, name)) {
             None => errors.invalid(keys_path, json!(keys), "entries must all be names of item properties"),
@@ -277,7 +279,7 @@ fn list_map(schema: &Value, keys: &[Value], path: &Path, errors: &mut Errors) {
             }
             Some(_) => {}
         }
-        if keys[..i].contains(key) {
+        if !seen.insert(name) {
             errors.invalid(keys_path, json!(keys), "must not contain duplicate entries");
         }
     }

@@ -6,6 +6,7 @@ use crate::kinds::internal;
 use crate::kinds::path::{Path, child, descend, flag, list, opt_text, text};
 use api::field::Errors;
 use api::{Value, names};
+use std::collections::HashSet;
 
 /// Whether all versions have the same here. It is then checked once, as a field of the specification, which is where
 /// upstream keeps it in memory.
@@ -136,7 +137,7 @@ fn validate_selectable(version: &Value, schema: &Value, path: &Path, errors: &mu
     const SCALAR: &str = "must point to a field of type string, boolean or integer. Enum string fields and strings with \
         formats are allowed.";
     let path = path.at("selectableFields");
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = HashSet::new();
     for (i, field) in list(version, "selectableFields").iter().enumerate() {
         let at = path.index(i);
         let at = at.at("jsonPath");
@@ -158,10 +159,8 @@ fn validate_selectable(version: &Value, schema: &Value, path: &Path, errors: &mu
         if !matches!(text(found, "type"), "string" | "boolean" | "integer") {
             errors.invalid(at, json_path, SCALAR);
         }
-        if seen.contains(&json_path) {
+        if !seen.insert(json_path) {
             errors.duplicate(at, json_path);
-        } else {
-            seen.push(json_path);
         }
     }
     if seen.len() > MAX {

@@ -207,15 +207,16 @@ fn validate_plain_label_keys(constraint: &Value, path: &Path, errors: &mut Error
     if selector.is_none() && !keys.is_empty() {
         errors.forbidden(path, "must not be specified when labelSelector is not set");
     }
-    let selects = |key: &str| {
-        selector.is_some_and(|selector| {
-            entries(selector, "matchLabels").any(|(selected, _)| selected == key)
-                || list(selector, "matchExpressions").iter().any(|requirement| text(requirement, "key") == key)
+    let selected: HashSet<&str> = selector
+        .into_iter()
+        .flat_map(|selector| {
+            let labels = entries(selector, "matchLabels").map(|(key, _)| key);
+            labels.chain(list(selector, "matchExpressions").iter().map(|requirement| text(requirement, "key")))
         })
-    };
+        .collect();
     for (i, key) in texts(constraint, "matchLabelKeys").enumerate() {
         validate_key(key, &path.index(i), errors);
-        if selects(key) {
+        if selected.contains(key) {
             errors.invalid(path.index(i), key, "exists in both matchLabelKeys and labelSelector");
         }
     }

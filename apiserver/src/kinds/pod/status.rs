@@ -246,8 +246,9 @@ fn validate_extended_claim(claim: &Value, spec: &Value, path: &Path, errors: &mu
 /// Addresses, of which those that were there before need not be valid.
 fn validate_ips(status: &Value, old: &Value, key: &str, path: &Path, errors: &mut Errors) {
     let ips = list(status, key);
+    let before: HashSet<&str> = list(old, key).iter().map(|ip| text(ip, "ip")).collect();
     for (i, ip) in ips.iter().map(|ip| text(ip, "ip")).enumerate() {
-        if !list(old, key).iter().any(|old| text(old, "ip") == ip) {
+        if !before.contains(ip) {
             validate_ip(errors, &path.index(i), ip);
         }
     }

@@ -14,6 +14,7 @@ use api::field::Errors;
 use api::quantity::Quantity;
 use api::resource_list::quantity;
 use api::{Value, names};
+use std::collections::HashSet;
 
 const MAX_ATTRIBUTES: usize = 32;
 const MAX_ATTRIBUTE_VALUE: usize = 64;
@@ -243,8 +244,9 @@ pub fn validate_binding(device: &Value, path: &Path, errors: &mut Errors) {
     let [needed, failures] = keys.map(|key| texts(device, key).collect::<Vec<_>>());
     for (key, conditions) in keys.iter().zip([&needed, &failures]) {
         let path = path.at(key);
+        let mut seen = HashSet::new();
         for (i, condition) in conditions.iter().enumerate() {
-            if conditions[..i].contains(condition) {
+            if !seen.insert(condition) {
                 errors.duplicate(path.index(i), *condition);
             }
             if *key == keys[1] && needed.contains(condition) {

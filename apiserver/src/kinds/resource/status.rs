@@ -10,6 +10,7 @@ use crate::kinds::path::{Path, child, has, list, opt_text, required_one_of, requ
 use crate::kinds::pod::validate_node_selector;
 use api::field::Errors;
 use api::{Value, document};
+use std::collections::HashSet;
 
 const STATUS: Path = Path::root("status");
 const MAX_CONSUMERS: usize = 256;
@@ -28,14 +29,14 @@ fn identity(device: &Value) -> String {
     }
 }
 
-fn allocated(claim: &Value) -> Vec<String> {
+fn allocated(claim: &Value) -> HashSet<String> {
     document::get_list(claim, "status.allocation.devices.results").iter().map(identity).collect()
 }
 
 /// Drops what is said about devices that the claim no longer has.
 pub fn forget_deallocated(claim: &mut Value, old: &Value) {
     let now = allocated(claim);
-    let gone: Vec<String> = allocated(old).into_iter().filter(|id| !now.contains(id)).collect();
+    let gone: HashSet<String> = allocated(old).into_iter().filter(|id| !now.contains(id)).collect();
     let Some(devices) = claim.pointer_mut("/status/devices").and_then(Value::as_array_mut) else { return };
     devices.retain(|device| !gone.contains(&identity(device)));
     if devices.is_empty() {
@@ -119,7 +120,7 @@ fn validate_place(device: &Value, path: &Path, errors: &mut Errors) {
     validate_label(text(device, "device"), &path.at("device"), errors);
 }
 
-fn validate_device(device: &Value, known: &[String], path: &Path, errors: &mut Errors) {
+fn validate_device(device: &Value, known: &HashSet<String>, path: &Path, errors: &mut Errors) {
     validate_place(device, path, errors);
     if let Some(share) = opt_text(device, "shareID") {
         validate_share(share, &path.at("shareID"), errors);

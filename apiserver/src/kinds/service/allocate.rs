@@ -10,7 +10,7 @@ use crate::kinds::path::{int, list, opt_flag, text, texts};
 use api::field::Errors;
 use api::status::ApiError;
 use api::{Value, document};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -265,13 +265,13 @@ impl Plan<'_> {
     /// Gives each port of a new Service a node port. Ports with the same number (TCP and UDP) share one.
     fn first_ports(&mut self, service: &Value, ports: &mut [Value]) -> Result<(), ApiError> {
         // By the port's number, the node port that its first bearer got.
-        let mut given: Vec<(i64, i64)> = Vec::new();
+        let mut given = BTreeMap::new();
         for i in 0..ports.len() {
             let (number, asked) = (int(&ports[i], "port").unwrap_or_default(), node_port(&ports[i]));
             if asked == 0 && !allocates_node_ports(service) {
                 continue;
             }
-            match given.iter().find(|(port, _)| *port == number).map(|(_, given)| *given) {
+            match given.get(&number).copied() {
                 Some(shared) if asked == 0 => set_node_port(&mut ports[i], shared),
                 Some(shared) if asked == shared => {}
                 Some(_) => self.take_port(service, i, asked)?,
@@ -285,7 +285,7 @@ impl Plan<'_> {
                         }
                         None => self.any_port("failed to allocate a nodePort: range is full")?.into(),
                     };
-                    given.push((number, taken));
+                    given.insert(number, taken);
                     set_node_port(&mut ports[i], taken);
                 }
             }
@@ -295,21 +295,20 @@ impl Plan<'_> {
 
     /// Gives a node port to each port of an updated Service that needs one and has none.
     fn changed_ports(&mut self, service: &Value, ports: &mut [Value], before: &BTreeSet<i64>) -> Result<(), ApiError> {
-        let mut taken = BTreeSet::new();
-        for i in 0..ports.len() {
-            let mut number = node_port(&ports[i]);
+        let (mut taken, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        for (i, port) in ports.iter_mut().enumerate() {
+            let mut number = node_port(port);
             if number == 0 {
                 if !allocates_node_ports(service) {
                     continue;
                 }
                 number = self.any_port("failed to allocate a nodePort: range is full")?.into();
-                set_node_port(&mut ports[i], number);
+                set_node_port(port, number);
             } else if !before.contains(&number) && taken.insert(number) {
                 self.take_port(service, i, number)?;
             }
-            let key = |port| (text(port, "protocol"), node_port(port));
-            if ports[..i].iter().any(|other| key(other) == key(&ports[i])) {
-                let protocol = text(&ports[i], "protocol");
+            let protocol = text(port, "protocol");
+            if !seen.insert((protocol.to_owned(), number)) {
                 return Err(ApiError::new(500, "", format!("duplicate nodePort: {{{protocol} {number}}}")));
             }
         }

@@ -7,6 +7,7 @@ use crate::kinds::path::{child, entries, int, list, opt_flag, opt_text, text, te
 use api::field::Errors;
 use api::{Value, document};
 use serde_json::json;
+use std::collections::HashMap;
 
 /// Carries over what was allocated before and the client did not repeat, so that a PUT of a manifest is idempotent.
 pub fn keep_allocated_values(service: &mut Value, old: &Value) {
@@ -23,14 +24,16 @@ pub fn keep_allocated_values(service: &mut Value, old: &Value) {
         |service| needs_node_port(service) && opt_flag(spec(service), "allocateLoadBalancerNodePorts") != Some(false);
     if keeps_ports(old) && keeps_ports(service) {
         let (was, now) = (node_ports(old), node_ports(service));
+        // Of two of one name the last counts.
+        let named: HashMap<&str, &Value> =
+            list(spec(old), "ports").iter().map(|port| (text(port, "name"), port)).collect();
         let ports = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
         for port in ports.into_iter().flatten().filter_map(Value::as_object_mut) {
             if port.get("nodePort").is_some_and(|port| port.as_i64().is_some_and(|port| port != 0)) {
                 continue;
             }
             let name = port.get("name").and_then(Value::as_str).unwrap_or_default();
-            let same = list(spec(old), "ports").iter().rev().find(|other| text(other, "name") == name);
-            let node_port = same.and_then(|other| int(other, "nodePort")).filter(|port| *port != 0);
+            let node_port = named.get(name).and_then(|other| int(other, "nodePort")).filter(|port| *port != 0);
             if let Some(node_port) = node_port.filter(|port| !(was.contains(port) && now.contains(port))) {
                 port.insert("nodePort".to_owned(), node_port.into());
             }

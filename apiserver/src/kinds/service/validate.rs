@@ -10,6 +10,7 @@ use crate::kinds::printed::duplicate;
 use api::field::Errors;
 use api::{Value, document, names};
 use serde_json::json;
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 const ONLY_BALANCED: &str = "may only be used when `type` is 'LoadBalancer'";
@@ -85,16 +86,15 @@ fn by_type(service: &Value, errors: &mut Errors) {
 fn ports(service: &Value, errors: &mut Errors) {
     let ports = list(spec(service), "ports");
     let path = SPEC.at("ports");
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = HashSet::new();
     for (i, port) in ports.iter().enumerate() {
         let path = path.index(i);
         let name = text(port, "name");
         if !name.is_empty() {
             invalid_each(errors, &path.at("name"), name, names::dns1123_label(name));
-            if seen.contains(&name) {
+            if !seen.insert(name) {
                 errors.duplicate(path.at("name"), name);
             }
-            seen.push(name);
         } else if ports.len() > 1 {
             errors.required(path.at("name"), "");
         }
@@ -151,10 +151,11 @@ pub fn cluster_ips(service: &Value, errors: &mut Errors) {
         (ip, Some(first)) if *first != ip => errors.invalid(path, json!(ips), "first value must match `clusterIP`"),
         _ => {}
     }
+    let mut seen = HashSet::new();
     for (i, family) in families.iter().enumerate() {
         let path = SPEC.at("ipFamilies");
         one_of(errors, &path.index(i), family, &["IPv4", "IPv6"]);
-        if families[..i].contains(family) {
+        if !seen.insert(family) {
             errors.duplicate(path.index(i), *family);
         }
     }
@@ -203,18 +204,18 @@ fn node_ports(service: &Value, errors: &mut Errors) {
             errors.forbidden(path.index(i).at("nodePort"), "may not be used when `type` is 'ClusterIP'");
         }
     }
+    let mut seen = HashSet::new();
     for (i, port) in ports.iter().enumerate() {
-        let alike = |other: &&Value| text(other, "protocol") == text(port, "protocol");
         if let Some(number) = node_port(port)
-            && ports[..i].iter().filter(alike).any(|other| node_port(other) == Some(number))
+            && !seen.insert((text(port, "protocol"), number))
         {
             errors.duplicate(path.index(i).at("nodePort"), number);
         }
     }
+    let mut seen = HashSet::new();
     for (i, port) in ports.iter().enumerate() {
-        let key = |port| (text(port, "protocol"), int(port, "port"));
-        if ports[..i].iter().any(|other| key(other) == key(port)) {
-            let (protocol, number) = key(port);
+        let (protocol, number) = (text(port, "protocol"), int(port, "port"));
+        if !seen.insert((protocol, number)) {
             let shown = [
                 ("Name", "".into()),
                 ("Protocol", protocol.into()),
