@@ -287,7 +287,7 @@ fn timeout(incoming: &Incoming) -> Result<Duration, ApiError> {
     match api::time::parse_duration(text) {
         Ok(wanted) if wanted.is_positive() => Ok(wanted.unsigned_abs().min(TIMEOUT)),
         Ok(_) => Ok(TIMEOUT),
-        Err(why) => Err(ApiError::bad_request(format!("invalid timeout specified in the request URL: {why}"))),
+        Err(why) => Err(ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}"))),
     }
 }
 

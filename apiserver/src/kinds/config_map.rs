@@ -27,7 +27,8 @@ impl Rules for ConfigMap {
             size += decoded_len(value);
         }
         if size > MAX_SIZE {
-            errors.too_long("", MAX_SIZE);
+            // Upstream's path is empty, and shown so.
+            errors.too_long("[]", MAX_SIZE);
         }
     }
 
@@ -79,7 +80,7 @@ mod tests {
                 json!({"data": {"a": "1"}, "binaryData": {"a": "MQ=="}}),
                 "data[a]: Invalid value: \"a\": duplicate of key present in binaryData",
             ),
-            (json!({"data": {"a": big}}), ": Too long: may not be more than 1048576 bytes"),
+            (json!({"data": {"a": big}}), "[]: Too long: may not be more than 1048576 bytes"),
         ];
         for (object, expected) in cases {
             let mut errors = Errors::new();
