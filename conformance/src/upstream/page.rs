@@ -224,7 +224,7 @@ const INTRODUCTION: &str = concat!(
     "failures, `slow.tsv` why some take long.\n\n",
     "## Running them\n\n",
     "- Here: `make conformance E2E_TEST=path/to/e2e.test SUBSET=api`. The file is in `kubernetes-test-linux-amd64.tar.gz` of the Kubernetes\n",
-    "  release v1.36 (`https://dl.k8s.io/v1.36.0/kubernetes-test-linux-amd64.tar.gz`), as `kubernetes/test/bin/e2e.test`. `api` needs no\n",
+    "  release v1.36, as `kubernetes/test/bin/e2e.test`. `api` needs no\n",
     "  node and no extension point, `hollow` at most nodes that run pods in name, `full` real ones. `KUBECONFIG=FILE` takes a cluster that\n",
     "  runs already; `COMPONENTS=1` starts each component as a process of its own, `SERVER='--store=memory'` gives the server more flags.\n",
     "- With Hydrophone, against a cluster with real nodes: `hydrophone --conformance --kubeconfig admin.kubeconfig`.\n",
