@@ -237,10 +237,12 @@ impl Plan<'_> {
 
     fn take_address(&mut self, ip: IpAddr, family: &str) -> Result<(), String> {
         if self.dry_ports.is_some() {
-            return match self.known.cidrs.iter().find(|cidr| cidr.family() == family) {
-                Some(cidr) => cidr.check(ip),
-                None => Err("allocator not ready".to_owned()),
-            };
+            // Upstream asks one of the ranges, whichever that is; what would be given is not refused here.
+            let cidrs = || self.known.cidrs.iter().filter(|cidr| cidr.family() == family);
+            if cidrs().any(|cidr| cidr.check(ip).is_ok()) {
+                return Ok(());
+            }
+            return cidrs().next().map_or_else(|| Err("allocator not ready".to_owned()), |cidr| cidr.check(ip));
         }
         self.allocator.reserve(ip, self.known)?;
         self.taken.addresses.push(ip);

@@ -169,6 +169,12 @@ fn a_dry_run_takes_nothing_and_shows_where_there_would_be_values() {
 fn addresses_come_from_every_range() {
     let mut world = World::new(&["10.96.0.0/30"], 30000..=30001);
     world.cidrs.push(Cidr::new("10.97.0.0/30".parse().unwrap()));
+    for ip in ["10.96.0.1", "10.97.0.1"] {
+        assert!(
+            world.plan(None, &mut service(json!({"clusterIP": ip, "ports": [{"port": 80}]})), true).is_ok(),
+            "{ip}"
+        );
+    }
     for _ in 0..4 {
         world.create(json!({"ports": [{"port": 80}]}));
     }
