@@ -37,10 +37,10 @@ impl Load {
             let (store, other, reads) = (store.clone(), other.clone(), load.reads.clone());
             let (over, acknowledged) = (load.over.clone(), load.acknowledged.clone());
             load.writers.push(tokio::spawn(async move {
-                let mut n = 0;
+                let (mut n, mut era) = (0, 0);
                 while !over.load(Ordering::Acquire) {
                     n += 1;
-                    let key = format!("{ROOT}{writer}/{}", n % 3);
+                    let key = format!("{ROOT}{writer}/{era}/{}", n % 3);
                     let commit =
                         if n % 4 == 0 { delete(&key, Expect::Any) } else { put(&key, Expect::Any, &n.to_string()) };
                     let deletes = commit.put.is_none();
@@ -54,7 +54,12 @@ impl Load {
                                 reads.fetch_add(1, Ordering::Relaxed);
                             }
                         }
-                        Err(Error::Unavailable(_) | Error::Conflict { .. }) => tokio::task::yield_now().await,
+                        // What was sent may still be made, at any later time: leave its key.
+                        Err(Error::Unavailable(_)) => {
+                            era += 1;
+                            tokio::task::yield_now().await;
+                        }
+                        Err(Error::Conflict { .. }) => tokio::task::yield_now().await,
                         Err(other) => panic!("{other}"),
                     }
                 }
