@@ -55,8 +55,8 @@ impl Emitter {
                 let indent = if place == Place::Value { indent - INDENT } else { indent };
                 self.list(items, indent);
             }
-            Value::Object(_) => self.sign("{}", true, false, false),
-            Value::Array(_) => self.sign("[]", true, false, false),
+            Value::Object(_) => self.sign("{}", true, false),
+            Value::Array(_) => self.sign("[]", true, false),
             Value::String(text) => self.text(text, text_indent, place),
             Value::Null => self.plain("null", text_indent, place),
             Value::Bool(value) => self.plain(if *value { "true" } else { "false" }, text_indent, place),
@@ -70,13 +70,13 @@ impl Emitter {
             let Some(value) = map.get(key) else { continue };
             if key.len() <= MAX_KEY && !has_break(key) {
                 self.text(key, indent, Place::Key);
-                self.sign(":", false, false, false);
+                self.sign(":", false, false);
                 self.value(value, indent + INDENT, Place::Value);
             } else {
-                self.sign("?", true, false, true);
+                self.sign("?", true, true);
                 self.text(key, indent + INDENT, Place::LongKey);
                 self.line(indent);
-                self.sign(":", true, false, true);
+                self.sign(":", true, true);
                 self.value(value, indent + INDENT, Place::LongValue);
             }
         }
@@ -85,7 +85,7 @@ impl Emitter {
     fn list(&mut self, items: &[Value], indent: usize) {
         for item in items {
             self.line(indent);
-            self.sign("-", true, false, true);
+            self.sign("-", true, true);
             self.value(item, indent + INDENT, Place::Item);
         }
     }
@@ -121,19 +121,21 @@ impl Emitter {
         self.column += 1;
     }
 
-    /// `spaced`: it needs a space before it. `is_space`: what follows needs none. `begins`: what follows may stand on the line.
-    fn sign(&mut self, sign: &str, spaced: bool, is_space: bool, begins: bool) {
+    /// `spaced`: it needs a space before it. `begins`: what follows may stand on the line.
+    fn sign(&mut self, sign: &str, spaced: bool, begins: bool) {
         if spaced && !self.at_space {
             self.put(' ');
         }
         sign.chars().for_each(|c| self.put(c));
-        self.at_space = is_space;
+        self.at_space = false;
         self.at_start &= begins;
     }
 
-    fn ended(&mut self) {
-        self.at_space = false;
-        self.at_start = false;
+    /// Writes a break that the text has.
+    fn line_break(&mut self, c: char) {
+        self.out.push(c);
+        self.column = 0;
+        self.at_start = true;
     }
 
     fn plain(&mut self, text: &str, indent: usize, place: Place) {
@@ -141,14 +143,14 @@ impl Emitter {
             self.put(' ');
         }
         self.words(text, indent, place, false);
-        self.ended();
+        self.at_space = false;
+        self.at_start = false;
     }
 
     fn single(&mut self, text: &str, indent: usize, place: Place) {
-        self.sign("'", true, false, false);
+        self.sign("'", true, false);
         self.words(text, indent, place, true);
-        self.sign("'", false, false, false);
-        self.ended();
+        self.sign("'", false, false);
     }
 
     /// Writes a text, with long lines broken at single spaces.
@@ -168,9 +170,7 @@ impl Emitter {
                 if !breaks && c == '\n' {
                     self.newline();
                 }
-                self.out.push(c);
-                self.column = 0;
-                self.at_start = true;
+                self.line_break(c);
                 breaks = true;
             } else {
                 if breaks {
@@ -187,7 +187,7 @@ impl Emitter {
     }
 
     fn double(&mut self, text: &str, indent: usize, place: Place) {
-        self.sign("\"", true, false, false);
+        self.sign("\"", true, false);
         let mut spaces = false;
         for (at, c) in text.char_indices() {
             if let Some(escape) = escaped(c) {
@@ -208,19 +208,18 @@ impl Emitter {
                 spaces = false;
             }
         }
-        self.sign("\"", false, false, false);
-        self.ended();
+        self.sign("\"", false, false);
     }
 
     fn literal(&mut self, text: &str, indent: usize) {
-        self.sign("|", true, false, false);
+        self.sign("|", true, false);
         if text.starts_with([' ', '\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']) {
-            self.sign(&INDENT.to_string(), false, false, false);
+            self.sign(&INDENT.to_string(), false, false);
         }
         let mut last = text.chars().rev();
         match (last.next().is_some_and(is_break), last.next()) {
-            (false, _) => self.sign("-", false, false, false),
-            (true, before) if before.is_none_or(is_break) => self.sign("+", false, false, false),
+            (false, _) => self.sign("-", false, false),
+            (true, before) if before.is_none_or(is_break) => self.sign("+", false, false),
             _ => {}
         }
         self.newline();
@@ -229,9 +228,7 @@ impl Emitter {
         let mut breaks = true;
         for c in text.chars() {
             if is_break(c) {
-                self.out.push(c);
-                self.column = 0;
-                self.at_start = true;
+                self.line_break(c);
                 breaks = true;
             } else {
                 if breaks {

@@ -81,14 +81,14 @@ impl Looks {
 
 /// Whether YAML 1.1 reads this as a text where it is not quoted.
 fn is_text(text: &str) -> bool {
-    const WORDS: [&str; 38] = [
+    const WORDS: [&str; 39] = [
         "", "~", "null", "Null", "NULL", "y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON", "n",
         "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF", ".nan", ".NaN", ".NAN", ".inf", ".Inf",
-        ".INF", "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf",
+        ".INF", "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf", "-.INF",
     ];
     match text.as_bytes().first() {
-        _ if WORDS.contains(&text) || text == "-.INF" => false,
-        Some(b'.') => !is_go_float(text),
+        _ if WORDS.contains(&text) => false,
+        Some(b'.') => !is_yaml_float(text),
         Some(b'0'..=b'9' | b'+' | b'-') => !(is_time(text) || is_number(&text.replace('_', ""))),
         _ => true,
     }
@@ -133,11 +133,6 @@ fn is_yaml_float(text: &str) -> bool {
     };
     // What is too large for a float is a text.
     whole + fraction > 0 && is_whole && text.parse::<f64>().is_ok_and(f64::is_finite)
-}
-
-/// As [`is_yaml_float`], with the notations of Go; a text that begins with a point can have few of them.
-fn is_go_float(text: &str) -> bool {
-    !text.contains('_') && is_yaml_float(text)
 }
 
 /// `190:20:30`, which YAML 1.1 takes for a number.
