@@ -118,10 +118,13 @@ impl State {
             let last = history.newest_until(0).next()?;
             Some((last.revision, last.key.clone(), last.entry.clone()))
         });
+        // Of the many entries only the latest is copied.
         let entries = visible.shards.iter().flat_map(|shard| shard.entries.values());
-        let entries = entries.map(|entry| (entry.revision, entry.key.clone(), Some(entry.clone())));
-        let readable = events.chain(entries).filter(|(_, key, _)| !visible.unreadable.contains_key(key));
-        readable.max_by_key(|(revision, ..)| *revision).map(|(_, key, entry)| (key, entry))
+        let readable = entries.filter(|entry| !visible.unreadable.contains_key(&entry.key));
+        let entry = readable.max_by_key(|entry| entry.revision);
+        let entry = entry.map(|entry| (entry.revision, entry.key.clone(), Some(entry.clone())));
+        let events = events.filter(|(_, key, _)| !visible.unreadable.contains_key(key));
+        events.chain(entry).max_by_key(|(revision, ..)| *revision).map(|(_, key, entry)| (key, entry))
     }
 
     /// The first change of `key` after `revision`, and whether the history reaches back that far.
