@@ -31,7 +31,7 @@ impl Rules for NetworkPolicy {
 
     fn check(&self, policy: &Value, old: Option<&Value>, errors: &mut Errors) {
         const SPEC: Path = Path::root("spec");
-        let known: HashSet<String> = old.map(networks).unwrap_or_default().into_iter().collect();
+        let known = old.map(networks).unwrap_or_default();
         let spec = child(policy, "spec").unwrap_or(&Value::Null);
         if let Some(selector) = child(spec, "podSelector") {
             validate_selector(selector, &SPEC.at("podSelector"), errors);
@@ -91,10 +91,10 @@ fn for_each_block(policy: &Value, see: &mut impl FnMut(&Value, &Path)) {
 }
 
 /// All networks that a policy speaks of.
-fn networks(policy: &Value) -> Vec<String> {
-    let mut networks = Vec::new();
+fn networks(policy: &Value) -> HashSet<String> {
+    let mut networks = HashSet::new();
     for_each_block(policy, &mut |block, _| {
-        networks.push(text(block, "cidr").to_owned());
+        networks.insert(text(block, "cidr").to_owned());
         networks.extend(texts(block, "except").map(str::to_owned));
     });
     networks
