@@ -192,6 +192,10 @@ impl Client {
             return Err(Failure::at(&member.address, Kind::NotDone, &format!(": {trouble}")));
         }
         let version = parse(&status.version);
+        if loses_changes(version) {
+            let why = "etcd 3.5.0 to 3.5.2 can lose changes when it is killed: bring it to 3.5.3 or newer";
+            tracing::warn!(member = member.address, version = status.version, "{why}");
+        }
         member.condition.lock().version = Some(version);
         Ok(version)
     }
@@ -302,6 +306,12 @@ fn with_leader<T>(message: T) -> tonic::Request<T> {
     request
 }
 
+/// Whether a member that is killed may come back without changes that it had acknowledged, and go on as if it had them: see
+/// etcd's CHANGELOG-3.5, "data inconsistency".
+fn loses_changes(version: Version) -> bool {
+    matches!(version, (3, 5, 0..=2))
+}
+
 /// How long to wait after so many failures, from nothing to a second.
 pub(super) fn delay(failures: usize) -> Duration {
     match failures {
@@ -383,6 +393,8 @@ mod tests {
 
     #[test]
     fn versions() {
+        let losing = ["3.4.23", "3.5.0", "3.5.2", "3.5.3", "3.6.0"].map(|version| loses_changes(parse(version)));
+        assert_eq!(losing, [false, true, true, false, false]);
         assert_eq!(
             (parse("3.5.13"), parse("3.6.0-rc.1"), parse("4"), parse("")),
             ((3, 5, 13), (3, 6, 0), (4, 0, 0), (0, 0, 0))

@@ -5,12 +5,12 @@
 //! etcd's versions tell it rightly, only those of the prefix, and the watch is asked how far it has come.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Listed;
 use super::client::{Client, Following, Version, delay};
@@ -28,7 +28,7 @@ const PAGE: usize = 4 << 20;
 /// Keys of the first page, and at most.
 const FIRST_PAGE: i64 = 100;
 const PAGE_KEYS: i64 = 10_000;
-/// How long a change that is known to exist may take to arrive before another member is asked for it.
+/// How long nothing may arrive on a watch, though a change is known to exist, before another member is asked for it.
 const STALL: Duration = Duration::from_secs(2);
 /// A watch that lasted so long was none that failed.
 const STEADY: Duration = Duration::from_secs(5);
@@ -46,10 +46,8 @@ pub(super) struct Feed {
     wanted: AtomicU64,
     /// Told when that grew.
     asked: Notify,
-    /// Told to begin the watch anew with another member.
-    leave: Notify,
-    /// Something is known to be missing from the state.
-    incomplete: AtomicBool,
+    /// Told when something is known to be missing from the state.
+    incomplete: Notify,
 }
 
 /// Why a watch ended.
@@ -75,34 +73,27 @@ impl Feed {
         health: Arc<Health>,
         narrow: bool,
     ) -> Arc<Feed> {
-        let (wanted, asked, leave) = (AtomicU64::new(0), Notify::new(), Notify::new());
-        let incomplete = AtomicBool::new(false);
-        Arc::new(Feed { client, state, values, health, narrow, wanted, asked, leave, incomplete })
+        let (wanted, asked, incomplete) = (AtomicU64::new(0), Notify::new(), Notify::new());
+        Arc::new(Feed { client, state, values, health, narrow, wanted, asked, incomplete })
     }
 
     /// Has everything listed anew, for a change was not told that must have been.
     pub(super) fn list_anew(&self) {
-        self.incomplete.store(true, Ordering::Release);
-        self.leave.notify_one();
+        self.incomplete.notify_one();
     }
 
     /// Returns when the state has come to `revision`. Waits as long as that takes: the revision exists.
     pub(super) async fn reach(&self, revision: Revision) -> Result<(), Error> {
         let mut revisions = self.state.revisions();
-        while self.state.revision() < revision {
-            if self.state.is_closed() {
-                self.health.history()?;
-                return Err(Error::Unavailable("the store was closed".to_owned()));
-            }
-            if self.wanted.fetch_max(revision, Ordering::AcqRel) < revision {
-                self.asked.notify_one();
-            }
-            let came = revisions.wait_for(|latest| *latest >= revision || self.state.is_closed());
-            if timeout(STALL, came).await.is_err() {
-                self.leave.notify_one();
-            }
+        if self.state.revision() < revision && self.wanted.fetch_max(revision, Ordering::AcqRel) < revision {
+            self.asked.notify_one();
         }
-        Ok(())
+        let _ = revisions.wait_for(|latest| *latest >= revision || self.state.is_closed()).await;
+        if self.state.revision() >= revision {
+            return Ok(());
+        }
+        self.health.history()?;
+        Err(Error::Unavailable("the store was closed".to_owned()))
     }
 
     /// The task; ends with the store.
@@ -118,9 +109,6 @@ impl Feed {
                 failures = 0;
             }
             tracing::warn!(why, revision = self.state.revision(), "the watch of etcd ended; it is begun anew");
-            if let Some(member) = member {
-                self.client.failed(member);
-            }
             // One interruption is nothing to speak of.
             if failures > 0 {
                 self.health.report(Trouble::Watch, &format!("etcd cannot be watched: {why}"));
@@ -141,7 +129,10 @@ impl Feed {
             Ok((mut following, narrow)) => {
                 let end = self.receive(&mut following, narrow).await.unwrap_or_else(|end| end);
                 match end {
-                    End::Broken(why) => End::Broken(format!("{}: {why}", self.client.address(member))),
+                    End::Broken(why) => {
+                        self.client.failed(member);
+                        End::Broken(format!("{}: {why}", self.client.address(member)))
+                    }
                     lost => lost,
                 }
             }
@@ -195,19 +186,27 @@ impl Feed {
 
     async fn receive(&self, following: &mut Following, narrow: bool) -> Result<End, End> {
         let mut events = Vec::new();
+        // Where the state is, and until when it may stay there; while more is known to exist.
+        let mut behind: Option<(Revision, Instant)> = None;
         loop {
-            let behind = narrow && self.state.revision() < self.wanted.load(Ordering::Acquire);
+            let at = self.state.revision();
+            let is_behind = at < self.wanted.load(Ordering::Acquire);
+            let here = behind.filter(|(before, _)| *before == at);
+            behind = is_behind.then(|| here.unwrap_or_else(|| (at, Instant::now() + STALL)));
+            let patience = behind.map_or_else(Instant::now, |(_, until)| until);
             let message = tokio::select! {
                 message = following.answers.message() => message,
-                () = self.leave.notified() => return Ok(match self.incomplete.swap(false, Ordering::AcqRel) {
-                    true => End::Lost("a change was not told".to_owned()),
-                    false => End::Broken("changes do not arrive".to_owned()),
-                }),
-                () = self.asked.notified(), if narrow => {
-                    ask(following);
+                () = self.incomplete.notified() => return Ok(End::Lost("a change was not told".to_owned())),
+                () = sleep_until(patience), if is_behind => {
+                    return Ok(End::Broken("changes do not arrive".to_owned()));
+                }
+                () = self.asked.notified() => {
+                    if narrow {
+                        ask(following);
+                    }
                     continue;
                 }
-                () = sleep(ASK), if behind => {
+                () = sleep(ASK), if is_behind && narrow => {
                     ask(following);
                     continue;
                 }
@@ -227,6 +226,7 @@ impl Feed {
             let is_progress = narrow && !message.created && message.events.is_empty() && events.is_empty();
             events.extend(message.events);
             if message.fragment {
+                behind = None;
                 continue;
             }
             if is_progress {

@@ -51,8 +51,11 @@ impl Health {
     /// etcd has another history: `seen` says how that was noticed. Ends the watches.
     pub(super) fn lose_history(&self, state: &State, seen: &str) -> Error {
         let why = self.lost.get_or_init(|| {
-            let why = format!("etcd was restored from a backup: {seen}. Stop all servers, then start them again");
-            tracing::error!(why, "etcd has another history than before; nothing is served any more");
+            let why = format!(
+                "etcd has another history than before: {seen}. It was restored from a backup, or a member has lost changes. \
+                 Stop all servers and see that the members agree, then start the servers again"
+            );
+            tracing::error!(why, "nothing is served any more");
             why
         });
         state.close();

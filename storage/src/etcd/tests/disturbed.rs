@@ -1,24 +1,26 @@
 //! Members that die, stop, or are cut off; a history that is gone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::load::Load;
 use super::proxy::Proxy;
 use super::server::{self, Cluster};
-use super::{Marked, open};
+use super::{Marked, open, within};
 use crate::etcd::{Etcd, EtcdOptions, compactor};
 use crate::suite::{delete, linear, put};
 use crate::{Error, Expect, Interest, Range, Store};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_that_are_killed_in_turn_lose_and_repeat_nothing() {
-    let mut cluster = Cluster::start(&server::program(), 3);
+    let mut cluster = Cluster::start(&server::program_to_kill(), 3);
     let load = Load::start(open(&cluster).await, open(&cluster).await);
     load.goes_on().await;
     for member in 0..3 {
         cluster.kill(member);
         load.goes_on().await;
         cluster.run(member);
+        cluster.is_back(member).await;
         load.goes_on().await;
     }
     load.check().await;
@@ -26,7 +28,7 @@ async fn members_that_are_killed_in_turn_lose_and_repeat_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_only_member_may_be_killed_and_come_back() {
-    let mut cluster = Cluster::start(&server::program(), 1);
+    let mut cluster = Cluster::start(&server::program_to_kill(), 1);
     let store = open(&cluster).await;
     let load = Load::start(store.clone(), store.clone());
     load.goes_on().await;
@@ -51,6 +53,7 @@ async fn a_member_that_stops_without_a_word_is_left() {
         cluster.pause(member, true);
         load.goes_on().await;
         cluster.pause(member, false);
+        cluster.is_back(member).await;
         load.goes_on().await;
     }
     load.check().await;
@@ -58,7 +61,7 @@ async fn a_member_that_stops_without_a_word_is_left() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_servers_are_as_one_while_members_die() {
-    let mut cluster = Cluster::start(&server::program(), 3);
+    let mut cluster = Cluster::start(&server::program_to_kill(), 3);
     let (a, b): (Arc<dyn Store>, Arc<dyn Store>) = (open(&cluster).await, open(&cluster).await);
     let clients = tokio::spawn(async move { linear::clients(&[a, b], "/registry/linear/", 12).await });
     for member in 0..2 {
@@ -68,6 +71,26 @@ async fn two_servers_are_as_one_while_members_die() {
     let history = clients.await.unwrap();
     let count = history.check().unwrap();
     assert!(count > 500, "{count}");
+}
+
+/// Those who wait for a change lose patience at different times; none of that is the fault of a watch that has just begun.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_wait_for_long_do_not_end_the_next_watch() {
+    let cluster = Cluster::start(&server::program(), 1);
+    let proxy = Proxy::start(cluster.address(0)).await;
+    let options = EtcdOptions { servers: vec![format!("http://{}", proxy.address)], ..cluster.options() };
+    let behind = Etcd::open(options, Some(Arc::new(Marked)), false).await.unwrap();
+    proxy.cut(true);
+    let done = open(&cluster).await.commit(put("/registry/a/1", Expect::Absent, "new")).await.unwrap();
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        ticks.tick().await;
+        let feed = behind.feed.clone();
+        waiting.spawn(async move { feed.reach(done.revision).await });
+    }
+    proxy.cut(false);
+    assert!(within(waiting.join_all()).await.iter().all(Result::is_ok));
 }
 
 /// An interruption that is longer than etcd's history: watches end, and the state is as it should be.

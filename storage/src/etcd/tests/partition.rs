@@ -94,12 +94,14 @@ async fn cut_off() {
         from_peers(&cluster, member, true);
         load.goes_on().await;
         from_peers(&cluster, member, false);
+        cluster.is_back(member).await;
         load.goes_on().await;
     }
     for member in 0..2 {
         from_all(member, true);
         load.goes_on().await;
         from_all(member, false);
+        cluster.is_back(member).await;
         load.goes_on().await;
     }
     load.check().await;

@@ -58,7 +58,7 @@ async fn is_refused(store: &Etcd, mut watch: Watch) {
     told(store.range(Range { prefix: "/registry/a/", ..Range::default() }).unwrap_err());
     told(store.commit(put("/registry/a/y", Expect::Any, "x")).await.unwrap_err());
     told(store.watch("/registry/a/", store.revision()).err().unwrap());
-    assert!(store.health().unwrap_err().contains("start them again"));
+    assert!(store.health().unwrap_err().contains("start the servers again"));
     while watch.next().await.is_ok() {}
 }
 

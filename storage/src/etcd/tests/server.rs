@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::partition;
-use crate::etcd::EtcdOptions;
+use super::{partition, within};
+use crate::etcd::{Etcd, EtcdOptions};
 use crate::suite;
 
 /// The programs that there are, the newest first: those of `set-up/tools etcd`, or the one on the PATH.
@@ -26,6 +26,11 @@ pub(super) fn programs() -> Vec<PathBuf> {
 /// The newest of them.
 pub(super) fn program() -> PathBuf {
     programs().swap_remove(0)
+}
+
+/// One for members that are killed: etcd 3.5.0 to 3.5.2 loses changes then.
+pub(super) fn program_to_kill() -> PathBuf {
+    programs().pop().unwrap()
 }
 
 /// A cluster of members on this machine.
@@ -95,9 +100,9 @@ impl Cluster {
             "--initial-cluster",
             &peers.join(","),
             "--heartbeat-interval",
-            "20",
+            "50",
             "--election-timeout",
-            "200",
+            "500",
         ]);
         command.args(&self.extra).env_remove("ETCD_NAME").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().unwrap();
@@ -120,6 +125,12 @@ impl Cluster {
     /// Where clients reach a member.
     pub(super) fn address(&self, at: usize) -> String {
         format!("{}:{}", self.members[at].host, self.members[at].client)
+    }
+
+    /// Waits until a member tells what the others have.
+    pub(super) async fn is_back(&self, at: usize) {
+        let options = EtcdOptions { servers: vec![self.url(at)], ..self.options() };
+        within(async { while Etcd::open(options.clone(), None, false).await.is_err() {} }).await;
     }
 
     /// Options for this cluster, as the suite needs them.
