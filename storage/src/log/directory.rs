@@ -152,7 +152,7 @@ impl Directory {
         Ok(file)
     }
 
-    /// An existing file, cut to `length`.
+    /// An existing file, cut to `length`, to be written on.
     pub(crate) fn append(self: &Arc<Self>, name: String, length: u64) -> io::Result<Writing> {
         let path = self.path(&name);
         let output = self.disk.append(&path, length).map_err(|error| during("open", &path, &error))?;
@@ -210,15 +210,21 @@ pub(crate) struct Writing {
 
 impl Writing {
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.output.write(bytes).map_err(|error| during("write", &self.directory.path(&self.name), &error))?;
+        let written = self.output.write(bytes);
+        let written = written.map_err(|error| during("write", &self.directory.path(&self.name), &error))?;
         self.length += bytes.len() as u64;
-        self.directory.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.directory.written.fetch_add(written, Ordering::Relaxed);
         Ok(())
     }
 
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         self.directory.syncs.fetch_add(1, Ordering::Relaxed);
         self.output.sync().map_err(|error| during("flush", &self.directory.path(&self.name), &error))
+    }
+
+    /// Cuts off what there may be behind what was written: the file is not written on.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        self.output.finish().map_err(|error| during("cut", &self.directory.path(&self.name), &error))
     }
 
     /// Gives the file, with all that has been written to it, its lasting name.

@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use super::blocks::Blocks;
+
 /// A file system. Names are durable after [`Disk::sync_dir`], contents after [`Output::sync`].
 pub(crate) trait Disk: Send + Sync + 'static {
     /// The names of the files in `dir`.
@@ -15,7 +17,7 @@ pub(crate) trait Disk: Send + Sync + 'static {
     fn length(&self, path: &Path) -> io::Result<u64>;
     /// A new, empty file that only its owner can read; replaces one of that name.
     fn create(&self, path: &Path) -> io::Result<Box<dyn Output>>;
-    /// An existing file, cut to `length`, to write on from there.
+    /// An existing file, cut to `length`, to write on from there. Behind what is written it may hold zeros.
     fn append(&self, path: &Path, length: u64) -> io::Result<Box<dyn Output>>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
@@ -25,9 +27,14 @@ pub(crate) trait Disk: Send + Sync + 'static {
 
 /// A file that is written.
 pub(crate) trait Output: Send {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Returns how many bytes the disk is given for it.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<u64>;
     /// Makes everything written durable. After an error nothing is known about what was written since the last success.
     fn sync(&mut self) -> io::Result<()>;
+    /// Cuts off what there may be behind what was written.
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The operating system's.
@@ -52,11 +59,7 @@ impl Disk for Native {
     }
 
     fn append(&self, path: &Path, length: u64) -> io::Result<Box<dyn Output>> {
-        let file = OpenOptions::new().append(true).open(path)?;
-        if file.metadata()?.len() != length {
-            file.set_len(length)?;
-        }
-        Ok(Box::new(file))
+        Ok(Box::new(Blocks::open(path, length)?))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -73,8 +76,9 @@ impl Disk for Native {
 }
 
 impl Output for File {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write_all(bytes)
+    fn write(&mut self, bytes: &[u8]) -> io::Result<u64> {
+        self.write_all(bytes)?;
+        Ok(bytes.len() as u64)
     }
 
     fn sync(&mut self) -> io::Result<()> {

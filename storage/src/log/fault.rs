@@ -179,21 +179,26 @@ impl FaultyDisk {
     }
 }
 
-/// A file after a crash.
+/// A file after a crash: of what was changed since the last flush there is all, nothing, or a part.
 fn survived(file: &File, chance: u64) -> File {
-    let flushed = file.durable.len();
-    let mut data = file.data.clone();
-    let new = data.len().saturating_sub(flushed);
-    match chance % 6 {
-        _ if new == 0 => {}
-        0 => data.truncate(flushed),
+    let File { data: new, durable: old } = file;
+    let first = old.iter().zip(new).take_while(|(old, new)| old == new).count();
+    let written = new.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1).max(first);
+    let half = first + (written - first).div_ceil(2);
+    let mut data = new.clone();
+    match chance % 7 {
+        _ if old == new => {}
+        0 => data.clone_from(old),
         1 => {}
-        2 => data.truncate(flushed + new / 2),
+        2 => data.truncate(half),
         // Length without content.
-        3 => data[flushed..].fill(0),
-        // Later pages without earlier ones.
-        4 => data[flushed..flushed + new.div_ceil(2)].fill(0),
-        _ => data[flushed + new / 3] ^= 0x55,
+        3 => data[first..].fill(0),
+        // Later blocks without earlier ones.
+        4 => data[first..half].fill(0),
+        // Earlier blocks without later ones.
+        5 => data[half..].fill(0),
+        _ if written == first => {}
+        _ => data[first + (written - first) / 3] ^= 0x55,
     }
     File { durable: data.clone(), data }
 }
@@ -232,7 +237,7 @@ impl Disk for FaultyDisk {
             Ok(content.created)
         };
         let id = self.operate(create, |_| ())?;
-        Ok(Box::new(FaultyFile { disk: self.clone(), id }))
+        Ok(Box::new(FaultyFile { disk: self.clone(), id, end: 0, room: 1 }))
     }
 
     fn append(&self, path: &Path, length: u64) -> io::Result<Box<dyn Output>> {
@@ -242,7 +247,7 @@ impl Disk for FaultyDisk {
             Ok(id)
         };
         let id = self.operate(cut, |_| ())?;
-        Ok(Box::new(FaultyFile { disk: self.clone(), id }))
+        Ok(Box::new(FaultyFile { disk: self.clone(), id, end: length as usize, room: ROOM }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -274,21 +279,41 @@ impl Disk for FaultyDisk {
     }
 }
 
+/// What is written ahead of a segment's end, in bytes.
+const ROOM: usize = 300;
+
 struct FaultyFile {
     disk: FaultyDisk,
     id: u64,
+    /// Where what was written ends.
+    end: usize,
+    /// The file grows to a multiple of this, with zeros.
+    room: usize,
 }
 
 impl Output for FaultyFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<u64> {
+        let (start, room) = (self.end, self.room);
         let write = |content: &mut Content, bytes: &[u8]| {
-            content.files.entry(self.id).or_default().data.extend_from_slice(bytes);
+            let data = &mut content.files.entry(self.id).or_default().data;
+            data.resize(data.len().max((start + bytes.len()).next_multiple_of(room)), 0);
+            data[start..start + bytes.len()].copy_from_slice(bytes);
         };
         let full = |content: &mut Content| {
             write(content, bytes);
+            Ok(bytes.len() as u64)
+        };
+        let written = self.disk.operate(full, |content| write(content, &bytes[..bytes.len() / 2]))?;
+        self.end += bytes.len();
+        Ok(written)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        let cut = |content: &mut Content| {
+            content.files.entry(self.id).or_default().data.truncate(self.end);
             Ok(())
         };
-        self.disk.operate(full, |content| write(content, &bytes[..bytes.len() / 2]))
+        self.disk.operate(cut, |_| ())
     }
 
     fn sync(&mut self) -> io::Result<()> {

@@ -196,14 +196,15 @@ impl Image {
         }
         position.top = position.top.max(first.saturating_sub(1));
         let mut at = HEADER;
-        while at < bytes.len() {
+        let written = scan::written(&bytes);
+        while at < written {
             match record::decode(&bytes[at..]) {
                 Ok((record, length)) => {
                     self.record(directory, first, at, &record, position);
                     at += length;
                 }
                 Err(_) if newest && !record::later_batch_follows(&bytes[at..], position.last) => {
-                    self.summary.torn = (bytes.len() - at) as u64;
+                    self.summary.torn = (written - at) as u64;
                     break;
                 }
                 Err(reason) => at += self.skip(directory, first, at, &bytes, reason, position),
@@ -223,7 +224,7 @@ impl Image {
         position: &mut Position,
     ) -> usize {
         let next = record::next_sound(&bytes[at..], position.last);
-        let skipped = next.unwrap_or(bytes.len() - at);
+        let skipped = next.unwrap_or_else(|| scan::written(bytes) - at);
         let resumed = next.and_then(|next| record::decode(&bytes[at + next..]).ok());
         let after = resumed.map(|(record, _)| if record.is_change() { record.after } else { record.revision });
         let key = record::likely_key(&bytes[at..at + skipped]).map(str::to_owned);

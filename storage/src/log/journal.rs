@@ -345,7 +345,7 @@ impl Writer {
             self.buffer.clear();
             let top = self.shared.state.revision();
             record::encode_mark(&mut self.buffer, self.logged, top);
-            self.flush().map_err(|error| Why::from(&error))?;
+            self.flush().and_then(|()| self.segment.finish()).map_err(|error| Why::from(&error))?;
         }
         Ok(())
     }
@@ -416,6 +416,7 @@ impl Writer {
         let growth = self.options.snapshot_bytes.max(self.options.snapshot_ratio * self.shared.state.live_bytes());
         let due = self.grown > growth && self.snapshot.is_none();
         if (due || self.segment.length >= self.options.segment_bytes) && !self.segment.is_empty() {
+            self.segment.finish()?;
             let position = Position { last: self.logged, top: self.shared.state.revision() };
             self.segment = recovery::create_segment(&self.shared.directory, position, &self.options.volatile)?;
             self.reserved = position.top;

@@ -32,6 +32,7 @@
 //! Names and contents reach the disk in order: a file is written under a temporary name, flushed, renamed, and the
 //! directory flushed, before anything relies on it.
 
+mod blocks;
 mod directory;
 mod disk;
 #[cfg(test)]

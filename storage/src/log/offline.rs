@@ -210,7 +210,7 @@ fn write_snapshot<'a>(
 ) -> io::Result<u64> {
     let header = record::header(FileKind::Snapshot, revision, revision);
     output.write(&header)?;
-    let written = write_entries(crc32c::crc32c(&header), revision, entries, |bytes| output.write(bytes))?;
+    let written = write_entries(crc32c::crc32c(&header), revision, entries, |bytes| output.write(bytes).map(drop))?;
     Ok(header.len() as u64 + written)
 }
 

@@ -107,7 +107,7 @@ pub(super) fn create_segment(
     }
     segment.publish()?;
     directory.segments.lock().insert(first, segment.length);
-    Ok(segment)
+    directory.append(name(FileKind::Segment, first), segment.length)
 }
 
 /// Opens the last segment for writing after `end`, and flushes it: what recovery has read must not be lost any more. A segment of

@@ -51,7 +51,8 @@ pub(super) fn segment(
     }
     position.top = position.top.max(first.saturating_sub(1));
     let mut at = HEADER;
-    while at < bytes.len() {
+    let written = written(bytes);
+    while at < written {
         let (found, length) = match record::decode(&bytes[at..]) {
             Ok(found) => found,
             Err(_) if newest && !record::later_batch_follows(&bytes[at..], position.last) => break,
@@ -60,7 +61,12 @@ pub(super) fn segment(
         follow(&found, position).and_then(|()| visit(&found, length)).map_err(|reason| damaged(at, reason))?;
         at += length;
     }
-    Ok(Segment { version: header.version, end: at as u64, torn: (bytes.len() - at) as u64 })
+    Ok(Segment { version: header.version, end: at as u64, torn: written.saturating_sub(at) as u64 })
+}
+
+/// Where in a segment come only zeros: room for more.
+pub(super) fn written(segment: &[u8]) -> usize {
+    segment.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
 /// The revision of the last change before the segment whose number is `first`, as its header has it.

@@ -307,7 +307,7 @@ async fn a_durable_change_is_held_once() {
     assert_eq!(Arc::strong_count(&entry), 3, "by the map, the event and this test, and by no queue");
 }
 
-/// A log of five commits in one segment, closed or not.
+/// A log of five commits in one segment, closed or not, without the room behind them.
 async fn five(close: bool) -> FaultyDisk {
     let disk = FaultyDisk::default();
     let store = on(&disk, &LogOptions::default()).unwrap();
@@ -318,7 +318,9 @@ async fn five(close: bool) -> FaultyDisk {
         store.close().await;
         return disk;
     }
-    disk.after_crash(0)
+    let disk = disk.after_crash(0);
+    disk.tamper(SEGMENT, |bytes| bytes.truncate(scan::written(bytes)));
+    disk
 }
 
 const SEGMENT: &str = "log-00000000000000000002";
