@@ -23,8 +23,8 @@ use serde_json::Value;
 use std::fmt;
 use words::Words;
 
-/// Deepest nesting of a body or of a patched object.
-pub const MAX_DEPTH: usize = 128;
+/// Deepest nesting of a body or of a patched object: what serde_json reads.
+pub const MAX_DEPTH: usize = 127;
 /// Problems are reported up to this number, as upstream does, and until they are this many bytes.
 const MAX_PROBLEMS: usize = 100;
 const MAX_PROBLEM_BYTES: usize = 1 << 20;

@@ -135,11 +135,11 @@ fn what_can_be_sent_as_json_can_be_read_and_sent_as_yaml() {
     let nested = |depth: usize| format!("{}{{}}{}", r#"{"not":"#.repeat(depth - 1), "}".repeat(depth - 1));
     let schema =
         Schema::builtin().get("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps").unwrap();
-    let deepest = json::decode(nested(MAX_DEPTH - 1).as_bytes(), schema).unwrap().value;
-    for text in [yaml::encode(&deepest), nested(MAX_DEPTH - 1).replace('"', "").replace(':', ": ")] {
+    let deepest = json::decode(nested(MAX_DEPTH).as_bytes(), schema).unwrap().value;
+    for text in [yaml::encode(&deepest), nested(MAX_DEPTH).replace('"', "").replace(':', ": ")] {
         assert_eq!(yaml::decode(text.as_bytes(), schema).unwrap().value, deepest, "{text}");
     }
-    assert!(json::decode(nested(MAX_DEPTH).as_bytes(), schema).is_err());
+    assert!(json::decode(nested(MAX_DEPTH + 1).as_bytes(), schema).is_err());
     let lists = |depth: usize| format!("- {}\n", "- ".repeat(depth - 1));
     assert!(yaml::decode_any(lists(MAX_DEPTH).as_bytes()).is_ok());
     assert_eq!(yaml::decode_any(lists(MAX_DEPTH + 1).as_bytes()), Err("yaml: exceeded max depth".to_owned()));

@@ -8,6 +8,7 @@ mod apply;
 mod bad_input;
 mod client;
 mod encryption;
+mod limits;
 mod lists;
 mod objects;
 mod openapi;
