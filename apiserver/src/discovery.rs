@@ -123,9 +123,13 @@ const GROUP_PRIORITIES: &[(&str, i32)] = &[
 ];
 const OTHER_GROUPS: i32 = 1000;
 
+/// How far to the front a group stands, as APIServices say it.
+pub fn group_priority(group: &str) -> i32 {
+    GROUP_PRIORITIES.iter().find(|(name, _)| *name == group).map_or(OTHER_GROUPS, |(_, priority)| *priority)
+}
+
 fn group_order(group: &str) -> (Reverse<i32>, &str) {
-    let known = GROUP_PRIORITIES.iter().find(|(name, _)| *name == group);
-    (Reverse(known.map_or(OTHER_GROUPS, |(_, priority)| *priority)), group)
+    (Reverse(group_priority(group)), group)
 }
 
 /// Versions in the order of preference: `v2`, `v1`, `v2beta1`, `v1alpha1`, then the others by name.

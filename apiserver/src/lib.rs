@@ -8,6 +8,7 @@ mod bad_input;
 mod bootstrap;
 mod columns;
 mod component_status;
+mod dangling;
 mod decode;
 mod discovery;
 pub mod encryption;

@@ -11,7 +11,7 @@ use crate::metrics::Metrics;
 use crate::registry::{Call, Part};
 use crate::resources::{self, Resource};
 use crate::server::{ApiServer, Options};
-use crate::{kubelet, reserve};
+use crate::{dangling, kubelet, reserve};
 use anyhow::Context;
 use api::Value;
 use api::document;
@@ -72,9 +72,10 @@ impl ApiServer {
             let following = following.context("changes of the encryption configuration cannot be watched")?;
             tokio::spawn(server.stop.clone().run_until_cancelled_owned(following));
         }
+        let noting = dangling::follow(server.clone());
         let stop = server.stop.clone();
         tokio::spawn(async move {
-            tokio::select! { _ = stop.cancelled() => {}, _ = async { tokio::join!(following, repairing) } => {} }
+            tokio::select! { _ = stop.cancelled() => {}, _ = async { tokio::join!(following, repairing, noting) } => {} }
         });
         Ok(server)
     }

@@ -1,5 +1,6 @@
 //! The objects that the server makes when it starts, and keeps complete on later starts.
 
+mod api_services;
 mod cluster_roles;
 mod controller_roles;
 pub mod flow_control;
@@ -44,6 +45,7 @@ pub fn documents(settings: &Settings) -> Vec<Value> {
     all.extend(rbac::role_bindings());
     all.push(service_cidr(&settings.service_cidrs));
     all.push(extension_apiserver_authentication(settings));
+    all.extend(api_services::api_services());
     all
 }
 

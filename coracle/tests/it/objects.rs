@@ -384,3 +384,46 @@ fn objects_go_in_and_out_as_yaml() {
         assert_eq!(read["data"], json!({ "port": "80", "text": "two\nlines\n" }));
     });
 }
+
+#[test]
+fn a_flow_schema_says_whether_its_priority_level_is_there() {
+    crate::run(async {
+        let space = Space::bare("dangling").await;
+        let of = |resource: &str| format!("/apis/flowcontrol.apiserver.k8s.io/v1/{resource}");
+        let dangling = async |name: &str, status: &str, reason: &str| {
+            let path = format!("{}/{name}", of("flowschemas"));
+            let said = |schema: &Value| {
+                let condition = &schema["status"]["conditions"][0];
+                condition["type"] == "Dangling" && condition["status"] == status && condition["reason"] == reason
+            };
+            space.client.until(&path, said).await;
+        };
+        dangling("catch-all", "False", "Found").await;
+        let schema = json!({ "metadata": { "name": "dangling" },
+            "spec": { "priorityLevelConfiguration": { "name": "dangling-level" } } });
+        space.client.post(&of("flowschemas"), &schema).await.is(201);
+        dangling("dangling", "True", "NotFound").await;
+        let level = json!({ "metadata": { "name": "dangling-level" }, "spec": { "type": "Limited", "limited": { "limitResponse": { "type": "Reject" } } } });
+        space.client.post(&of("prioritylevelconfigurations"), &level).await.is(201);
+        dangling("dangling", "False", "Found").await;
+        space.client.delete(&(of("prioritylevelconfigurations") + "/dangling-level")).await.ok();
+        dangling("dangling", "True", "NotFound").await;
+    });
+}
+
+#[test]
+fn what_the_server_serves_itself_has_an_api_service() {
+    crate::run(async {
+        let space = Space::bare("api-services").await;
+        let list = space.client.get("/apis/apiregistration.k8s.io/v1/apiservices").await.ok();
+        let named = |name: &str| {
+            let found = list["items"].as_array().unwrap().iter().find(|item| item["metadata"]["name"] == name);
+            found.map(|item| (item["spec"]["groupPriorityMinimum"].clone(), item["status"]["conditions"][0].clone()))
+        };
+        for (name, priority) in [("v1.", 18000), ("v1.apps", 17800), ("v2.autoscaling", 17500)] {
+            let (found, condition) = named(name).unwrap();
+            assert_eq!((found, &condition["status"]), (json!(priority), &json!("True")), "{name}");
+        }
+        assert!(named("v1.apiregistration.k8s.io").is_none());
+    });
+}

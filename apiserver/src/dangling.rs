@@ -1,0 +1,143 @@
+//! The condition `Dangling` of FlowSchemas: whether the priority level that one names is missing. Follows upstream's
+//! `util/flowcontrol/apf_controller.go`.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::status::ApiError;
+use api::{Value, document, time};
+use futures::future::join_all;
+use serde_json::json;
+use storage::{Error, Range};
+
+use crate::registry::{Call, Part};
+use crate::resources::{self, Resource};
+use crate::server::ApiServer;
+
+const GROUP: &str = "flowcontrol.apiserver.k8s.io";
+const DANGLING: &str = "Dangling";
+const MANAGER: &str = "api-priority-and-fairness-config-consumer-v1";
+/// How long to wait when FlowSchemas cannot be read.
+const RETRY: Duration = Duration::from_secs(1);
+
+fn schemas() -> &'static Resource {
+    resources::builtin(GROUP, "flowschemas")
+}
+
+fn levels() -> &'static Resource {
+    resources::builtin(GROUP, "prioritylevelconfigurations")
+}
+
+/// Keeps the conditions up to date until the store is closed.
+pub async fn follow(server: Arc<ApiServer>) {
+    loop {
+        match follow_from_now(&server).await {
+            Err(Error::Unavailable(_)) => return,
+            Err(Error::Compacted { .. }) => {}
+            Err(error) => {
+                tracing::warn!(%error, "FlowSchemas cannot be followed");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// Returns when that cannot go on.
+async fn follow_from_now(server: &ApiServer) -> Result<Infallible, Error> {
+    let since = server.store.revision();
+    let mut schemas_changed = server.store.watch(&schemas().prefix, since)?;
+    let mut levels_changed = server.store.watch(&levels().prefix, since)?;
+    note_all(server, |_| true).await?;
+    loop {
+        tokio::select! {
+            event = schemas_changed.next() => {
+                let event = event?;
+                if event.entry.is_some() {
+                    note(server, schemas().split_key(&event.key).1).await;
+                }
+            }
+            event = levels_changed.next() => {
+                let event = event?;
+                if event.entry.is_none() || event.previous.is_none() {
+                    let name = levels().split_key(&event.key).1;
+                    note_all(server, |schema| level(schema) == name).await?;
+                }
+            }
+        }
+    }
+}
+
+fn level(schema: &Value) -> &str {
+    document::get_str(schema, "spec.priorityLevelConfiguration.name")
+}
+
+/// Notes it for all that `concerned` takes, at the same time.
+async fn note_all(server: &ApiServer, concerned: impl Fn(&Value) -> bool) -> Result<(), Error> {
+    let list = server.store.range(Range { prefix: &schemas().prefix, ..Range::default() })?;
+    let is_concerned = |value: &[u8]| schemas().read(value).is_ok_and(|schema| concerned(&schema));
+    let entries = list.entries.iter().filter(|entry| is_concerned(&entry.value));
+    join_all(entries.map(|entry| note(server, schemas().split_key(&entry.key).1))).await;
+    Ok(())
+}
+
+/// Notes it for one, if that says anything new.
+async fn note(server: &ApiServer, name: &str) {
+    let call = Call { manager: MANAGER, ..Call::internal(server, schemas(), "", name) };
+    let change = |old: &Value| -> Result<Value, ApiError> {
+        let exists = server.store.get(&levels().key("", level(old))).map_err(|error| server.store_error(error))?;
+        Ok(with_condition(old, exists.is_some(), &time::format(call.now)))
+    };
+    match server.update(&call, Part::Status, &change).await {
+        Err(failure) if failure.code != 404 => {
+            tracing::warn!(%failure, name, "a FlowSchema's status is not up to date")
+        }
+        _ => {}
+    }
+}
+
+/// The FlowSchema with the condition, and as it is if it says so already.
+fn with_condition(schema: &Value, level_exists: bool, now: &str) -> Value {
+    let (status, reason, rest) = match level_exists {
+        true => ("False", "Found", "and it exists"),
+        false => ("True", "NotFound", "but there is no such object"),
+    };
+    let level = api::field::quote(level(schema));
+    let message = format!("This FlowSchema references the PriorityLevelConfiguration object named {level} {rest}");
+    let mut conditions =
+        document::get(schema, "status.conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+    let place = conditions.iter().position(|condition| condition["type"] == DANGLING);
+    let is_said = |old: &Value| old["status"] == status && old["reason"] == reason && old["message"] == *message;
+    if place.is_some_and(|at| is_said(&conditions[at])) {
+        return schema.clone();
+    }
+    let condition = json!({
+        "type": DANGLING, "status": status, "reason": reason, "message": message, "lastTransitionTime": now,
+    });
+    match place {
+        Some(at) => conditions[at] = condition,
+        None => conditions.push(condition),
+    }
+    let mut schema = schema.clone();
+    document::set(&mut schema, "status.conditions", Value::Array(conditions));
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_already_stays_with_its_time() {
+        let schema = json!({ "spec": { "priorityLevelConfiguration": { "name": "a" } },
+            "status": { "conditions": [{ "type": "Other" }] } });
+        let missing = with_condition(&schema, false, "1");
+        assert_eq!(missing["status"]["conditions"][0]["type"], "Other");
+        let said = &missing["status"]["conditions"][1];
+        assert_eq!((&said["status"], &said["reason"]), (&json!("True"), &json!("NotFound")));
+        assert_eq!(with_condition(&missing, false, "2"), missing);
+        let found = with_condition(&missing, true, "3");
+        let said = &found["status"]["conditions"][1];
+        assert_eq!((&said["status"], &said["lastTransitionTime"]), (&json!("False"), &json!("3")));
+    }
+}
