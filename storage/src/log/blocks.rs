@@ -1,36 +1,34 @@
-//! A segment that is written on: in whole blocks, past the page cache, into room that was made before.
+//! A segment that is written on, into room that was made before.
 //!
-//! So a flush changes nothing but the blocks written: the file neither grows nor takes new blocks of the file system, whose journal
-//! would cost several more blocks each time, and would have to wait for a snapshot that is being written. Where the file system
-//! knows no direct writes (`O_DIRECT` of open(2)), they go through the page cache.
+//! So a flush changes nothing but bytes that the file has already: it neither grows nor takes new blocks of the file system, whose
+//! journal would cost several more blocks each time, and as long again. What is small goes past the page cache (`O_DIRECT` of
+//! open(2)), which would write whole pages; where a file system does not know that, it goes the usual way.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::OFlags;
 
 use super::disk::Output;
 
-/// A device's blocks, from the smallest on, and single bytes for the page cache. What is refused is tried with the next.
-const BLOCKS: [usize; 3] = [512, PAGE, 1];
-/// The largest of them, and what memory has to be aligned to.
+/// Up to here, a few blocks are less than the pages that the page cache would write.
+const SMALL: usize = 1 << 10;
+/// The largest block of a device, and what memory has to be aligned to.
 const PAGE: usize = 4096;
+/// The smallest block of a device.
+const BLOCK: usize = 512;
 /// How far ahead room is made, in bytes.
 const ROOM: u64 = 256 << 10;
 /// A write of so much makes its room itself: to write that twice would cost more than it saves.
-const LARGE: usize = 16 << 10;
+const LARGE: usize = 64 << 10;
 
 pub(super) struct Blocks {
-    path: PathBuf,
     file: File,
-    /// One of [`BLOCKS`].
-    block: usize,
-    /// What stands in the last page, which is not full.
-    tail: Vec<u8>,
-    /// Where that page begins.
-    page: u64,
+    direct: Option<Direct>,
+    /// Where what was written ends.
+    end: u64,
     /// Up to where there is room.
     room: u64,
 }
@@ -42,70 +40,47 @@ impl Blocks {
         if file.metadata()?.len() != length {
             file.set_len(length)?;
         }
-        let page = length - length % PAGE as u64;
-        let mut tail = vec![0; usize::try_from(length - page).unwrap_or(0)];
-        file.read_exact_at(&mut tail, page)?;
-        let mut blocks = Blocks { path: path.to_owned(), file, block: BLOCKS[0], tail, page, room: length };
-        blocks.reopen()?;
-        Ok(blocks)
+        let direct = Direct::open(path, &file, length)?;
+        Ok(Blocks { file, direct, end: length, room: length })
     }
 
-    /// Opens the file anew for blocks of the size that is set, or for single bytes if direct writes are not known here.
-    fn reopen(&mut self) -> io::Result<()> {
-        let flags = if self.block > 1 { OFlags::DIRECT.bits().cast_signed() } else { 0 };
-        match OpenOptions::new().write(true).custom_flags(flags).open(&self.path) {
-            Err(error) if error.kind() == ErrorKind::InvalidInput && self.block > 1 => {
-                self.block = 1;
-                self.reopen()
-            }
-            opened => opened.map(|file| self.file = file),
-        }
-    }
-
-    /// Writes `bytes` behind what there is, in whole blocks. Returns where these begin and end.
-    fn put(&mut self, bytes: &[u8]) -> io::Result<(u64, u64)> {
-        loop {
-            let whole = self.tail.len() - self.tail.len() % self.block;
-            let blocks = Aligned::new(&[&self.tail[whole..], bytes], self.block);
-            let at = self.page + whole as u64;
-            match self.file.write_all_at(blocks.bytes(), at) {
-                Err(error) if error.kind() == ErrorKind::InvalidInput && self.block > 1 => {
-                    let larger = BLOCKS.into_iter().skip_while(|block| *block != self.block).nth(1);
-                    self.block = larger.unwrap_or(1);
-                    self.reopen()?;
-                }
-                written => return written.map(|()| (at, at + blocks.length as u64)),
+    /// Writes `bytes` at the end; returns how many the disk is given for it.
+    fn put(&mut self, bytes: &[u8]) -> io::Result<u64> {
+        if bytes.len() <= SMALL
+            && let Some(direct) = &mut self.direct
+        {
+            match direct.write(bytes, self.end) {
+                Err(error) if error.kind() == ErrorKind::InvalidInput => self.direct = None,
+                written => return written,
             }
         }
+        self.file.write_all_at(bytes, self.end)?;
+        Ok(bytes.len() as u64)
     }
 
-    /// Writes zeros from `end`, where a block ends, on. A disk that has no space for all is no failure yet.
-    fn make_room(&mut self, end: u64) -> io::Result<()> {
-        let page = end.next_multiple_of(PAGE as u64);
-        self.room = page;
-        let missing = (page + 1).next_multiple_of(ROOM) - page;
-        let zeros = Aligned::new(&[&vec![0; usize::try_from(missing).unwrap_or(0)]], PAGE);
-        match self.file.write_at(zeros.bytes(), page) {
-            Ok(written) => self.room += written as u64,
-            Err(error) if error.kind() == ErrorKind::StorageFull => {}
+    /// Writes zeros behind the end; returns how many. A disk that has no space for all is no failure yet.
+    fn make_room(&mut self) -> io::Result<u64> {
+        let missing = (self.end + 1).next_multiple_of(ROOM) - self.end;
+        let zeros = vec![0; usize::try_from(missing).unwrap_or(0)];
+        let written = match self.file.write_at(&zeros, self.end) {
+            Ok(written) => written as u64,
+            Err(error) if error.kind() == ErrorKind::StorageFull => 0,
             Err(error) => return Err(error),
-        }
-        Ok(())
+        };
+        self.room = self.end + written;
+        Ok(written)
     }
 }
 
 impl Output for Blocks {
     fn write(&mut self, bytes: &[u8]) -> io::Result<u64> {
-        let before = self.room;
-        let (start, end) = self.put(bytes)?;
-        self.tail.extend_from_slice(bytes);
-        let full = self.tail.len() - self.tail.len() % PAGE;
-        self.tail.drain(..full);
-        self.page += full as u64;
-        if end > before && bytes.len() < LARGE {
-            self.make_room(end)?;
+        let written = self.put(bytes)?;
+        if let Some(direct) = &mut self.direct {
+            direct.follow(bytes);
         }
-        Ok(end - start + self.room - before)
+        self.end += bytes.len() as u64;
+        let ahead = if self.end > self.room && bytes.len() < LARGE { self.make_room()? } else { 0 };
+        Ok(written + ahead)
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -113,8 +88,51 @@ impl Output for Blocks {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.room = self.page + self.tail.len() as u64;
-        self.file.set_len(self.room)
+        self.room = self.end;
+        self.file.set_len(self.end)
+    }
+}
+
+/// The way past the page cache: whole blocks, of the smallest size that the device takes.
+struct Direct {
+    file: File,
+    block: usize,
+    /// What stands in the last page, which is not full.
+    tail: Vec<u8>,
+}
+
+impl Direct {
+    /// `None` where the file system does not know direct writes.
+    fn open(path: &Path, content: &File, length: u64) -> io::Result<Option<Direct>> {
+        let flags = OFlags::DIRECT.bits().cast_signed();
+        let file = match OpenOptions::new().write(true).custom_flags(flags).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::InvalidInput => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let page = length - length % PAGE as u64;
+        let mut tail = vec![0; usize::try_from(length - page).unwrap_or(0)];
+        content.read_exact_at(&mut tail, page)?;
+        Ok(Some(Direct { file, block: BLOCK, tail }))
+    }
+
+    /// Writes the blocks that hold `bytes`, the first of which may hold what stands before `end`.
+    fn write(&mut self, bytes: &[u8], end: u64) -> io::Result<u64> {
+        loop {
+            let started = self.tail.len() % self.block;
+            let blocks = Aligned::new(&[&self.tail[self.tail.len() - started..], bytes], self.block);
+            match self.file.write_all_at(blocks.bytes(), end - started as u64) {
+                Err(error) if error.kind() == ErrorKind::InvalidInput && self.block < PAGE => self.block = PAGE,
+                written => return written.map(|()| blocks.length as u64),
+            }
+        }
+    }
+
+    /// Takes note of what was written, either way.
+    fn follow(&mut self, bytes: &[u8]) {
+        self.tail.extend_from_slice(bytes);
+        let full = self.tail.len() - self.tail.len() % PAGE;
+        self.tail.drain(..full);
     }
 }
 
@@ -156,14 +174,14 @@ mod tests {
     fn what_is_written_stands_behind_what_there_was_and_before_zeros() {
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let path = dir.path().join("segment");
-        for block in BLOCKS {
+        for block in [Some(BLOCK), Some(PAGE), None] {
             for length in [0, 1, 36, 511, 512, 513, 4095, 4096, 4097, 300_000] {
                 let mut expected: Vec<u8> = (0..length).map(|n| (n % 251) as u8 + 1).collect();
                 std::fs::write(&path, [&expected[..], b"torn"].concat()).unwrap();
                 let mut blocks = Blocks::open(&path, length).unwrap();
-                if blocks.block > 1 {
-                    blocks.block = block;
-                    blocks.reopen().unwrap();
+                blocks.direct = blocks.direct.filter(|_| block.is_some());
+                if let (Some(direct), Some(block)) = (&mut blocks.direct, block) {
+                    direct.block = block;
                 }
                 let mut written = 0;
                 for size in [1, 20, 476, 512, 3_000, 4_096, 20_000, 300_000, 7] {
@@ -172,12 +190,12 @@ mod tests {
                     blocks.sync().unwrap();
                     expected.extend_from_slice(&bytes);
                     let found = content(&path);
-                    assert!(found.starts_with(&expected), "{block} {length} {size}");
-                    assert!(found[expected.len()..].iter().all(|byte| *byte == 0), "{block} {length} {size}");
+                    assert!(found.starts_with(&expected), "{block:?} {length} {size}");
+                    assert!(found[expected.len()..].iter().all(|byte| *byte == 0), "{block:?} {length} {size}");
                 }
                 assert!(written > 328_112 && written < 1_200_000, "{written}");
                 blocks.finish().unwrap();
-                assert!(content(&path) == expected, "{block} {length}");
+                assert!(content(&path) == expected, "{block:?} {length}");
             }
         }
     }
@@ -193,5 +211,6 @@ mod tests {
         let next: Vec<u64> = (0..4).map(|_| write()).collect();
         assert!(first >= ROOM && next.iter().all(|bytes| *bytes <= 1024), "{first} {next:?}");
         assert_eq!(content(&path).len() as u64, ROOM);
+        assert_eq!(blocks.write(&vec![1; 5 * LARGE]).unwrap(), 5 * LARGE as u64, "what is large is written once");
     }
 }
