@@ -9,7 +9,7 @@ use api::status::ApiError;
 use api::{Value, document, time};
 use futures::future::join_all;
 use serde_json::json;
-use storage::{Error, Range};
+use storage::{Error, Range, Watch};
 
 use crate::registry::{Call, Part};
 use crate::resources::{self, Resource};
@@ -29,26 +29,43 @@ fn levels() -> &'static Resource {
     resources::builtin(GROUP, "prioritylevelconfigurations")
 }
 
+/// Changes of FlowSchemas and of priority levels.
+pub type Watches = [Watch; 2];
+
+/// Notes it for all; what changes from then on comes in the watches.
+pub async fn begin(server: &ApiServer) -> Result<Watches, Error> {
+    let since = server.store.revision();
+    let watches = [server.store.watch(&schemas().prefix, since)?, server.store.watch(&levels().prefix, since)?];
+    note_all(server, |_| true).await?;
+    Ok(watches)
+}
+
 /// Keeps the conditions up to date until the store is closed.
-pub async fn follow(server: Arc<ApiServer>) {
+pub async fn follow(server: Arc<ApiServer>, mut watches: Watches) {
     loop {
-        match follow_from_now(&server).await {
-            Err(Error::Unavailable(_)) => return,
-            Err(Error::Compacted { .. }) => {}
-            Err(error) => {
-                tracing::warn!(%error, "FlowSchemas cannot be followed");
-                tokio::time::sleep(RETRY).await;
+        let Err(mut error) = follow_on(&server, watches).await;
+        watches = loop {
+            match error {
+                Error::Unavailable(_) => return,
+                Error::Compacted { .. } => {}
+                _ => {
+                    tracing::warn!(%error, "FlowSchemas cannot be followed");
+                    tokio::time::sleep(RETRY).await;
+                }
             }
-        }
+            match begin(&server).await {
+                Ok(watches) => break watches,
+                Err(failed) => error = failed,
+            }
+        };
     }
 }
 
 /// Returns when that cannot go on.
-async fn follow_from_now(server: &ApiServer) -> Result<Infallible, Error> {
-    let since = server.store.revision();
-    let mut schemas_changed = server.store.watch(&schemas().prefix, since)?;
-    let mut levels_changed = server.store.watch(&levels().prefix, since)?;
-    note_all(server, |_| true).await?;
+async fn follow_on(
+    server: &ApiServer,
+    [mut schemas_changed, mut levels_changed]: Watches,
+) -> Result<Infallible, Error> {
     loop {
         tokio::select! {
             event = schemas_changed.next() => {

@@ -72,7 +72,8 @@ impl ApiServer {
             let following = following.context("changes of the encryption configuration cannot be watched")?;
             tokio::spawn(server.stop.clone().run_until_cancelled_owned(following));
         }
-        let noting = dangling::follow(server.clone());
+        let changes = dangling::begin(&server).await.context("FlowSchemas cannot be read")?;
+        let noting = dangling::follow(server.clone(), changes);
         let stop = server.stop.clone();
         tokio::spawn(async move {
             tokio::select! { _ = stop.cancelled() => {}, _ = async { tokio::join!(following, repairing, noting) } => {} }
