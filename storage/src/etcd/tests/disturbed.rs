@@ -73,13 +73,19 @@ async fn two_servers_are_as_one_while_members_die() {
     assert!(count > 500, "{count}");
 }
 
+/// A server that can be cut off from the only member.
+async fn open_behind_a_proxy(cluster: &Cluster) -> (Proxy, Arc<Etcd>) {
+    let proxy = Proxy::start(cluster.address(0)).await;
+    let options = EtcdOptions { servers: vec![format!("http://{}", proxy.address)], ..cluster.options() };
+    let store = Etcd::open(options, Some(Arc::new(Marked)), false).await.unwrap();
+    (proxy, store)
+}
+
 /// Those who wait for a change lose patience at different times; none of that is the fault of a watch that has just begun.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_who_wait_for_long_do_not_end_the_next_watch() {
     let cluster = Cluster::start(&server::program(), 1);
-    let proxy = Proxy::start(cluster.address(0)).await;
-    let options = EtcdOptions { servers: vec![format!("http://{}", proxy.address)], ..cluster.options() };
-    let behind = Etcd::open(options, Some(Arc::new(Marked)), false).await.unwrap();
+    let (proxy, behind) = open_behind_a_proxy(&cluster).await;
     proxy.cut(true);
     let done = open(&cluster).await.commit(put("/registry/a/1", Expect::Absent, "new")).await.unwrap();
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
@@ -97,9 +103,7 @@ async fn many_who_wait_for_long_do_not_end_the_next_watch() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_compacted_meanwhile_ends_the_watches() {
     let cluster = Cluster::start(&server::program(), 1);
-    let proxy = Proxy::start(cluster.address(0)).await;
-    let options = EtcdOptions { servers: vec![format!("http://{}", proxy.address)], ..cluster.options() };
-    let behind = Etcd::open(options, Some(Arc::new(Marked)), false).await.unwrap();
+    let (proxy, behind) = open_behind_a_proxy(&cluster).await;
     let other = open(&cluster).await;
     for key in ["a/1", "a/2", "b/1"] {
         other.commit(put(&format!("/registry/{key}"), Expect::Absent, "old")).await.unwrap();
