@@ -4,6 +4,7 @@ use crate::kinds::{self, Rules};
 use api::Value;
 use api::document;
 use api::kinds::{KINDS, Kind};
+use api::managed::{Convert, Versions};
 use api::schema::{Schema, TypeRef};
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -84,10 +85,15 @@ impl Resource {
     pub fn read(&self, bytes: &[u8]) -> Result<Value, api::status::ApiError> {
         let object: Value = serde_json::from_slice(bytes)
             .map_err(|error| api::status::ApiError::internal(format!("stored object cannot be read: {error}")))?;
-        Ok(match self.conversion {
-            Some(conversion) => canonical((conversion.from_stored)(object), self.ty),
-            None => object,
-        })
+        Ok(self.of_stored(object))
+    }
+
+    /// The object as this version shows it, from the shape that is stored.
+    fn of_stored(&self, stored: Value) -> Value {
+        match self.conversion {
+            Some(conversion) => canonical((conversion.from_stored)(stored), self.ty),
+            None => stored,
+        }
     }
 
     /// The object in the shape that is stored.
@@ -102,14 +108,31 @@ impl Resource {
 
     /// Leaves of an object what the store's shape can hold.
     pub fn through_store(&self, object: &mut Value) {
-        if let Some(conversion) = self.conversion {
-            *object = canonical((conversion.from_stored)(self.to_stored(object)), self.ty);
+        if self.conversion.is_some() {
+            *object = self.of_stored(self.to_stored(object));
         }
+    }
+
+    /// Its versions, for managed fields.
+    pub fn versions(&self) -> Versions<'_> {
+        Versions { ty: self.ty, convert: self }
     }
 
     /// The group that messages about an object name: the one that it is stored in.
     pub fn stored_group(&self) -> &'static str {
         self.conversion.map_or(self.kind.group, |conversion| conversion.stored_group)
+    }
+}
+
+impl Convert for Resource {
+    fn convert(&self, object: &Value, from: &str, to: &str) -> Option<Value> {
+        let version = |api_version: &str| {
+            let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+            let kind = api::kinds::find_kind(group, version, self.kind.kind)?;
+            find(kind.group, kind.version, kind.resource).filter(|version| version.prefix == self.prefix)
+        };
+        let (from, to) = (version(from)?, version(to)?);
+        Some(to.of_stored(from.to_stored(object)))
     }
 }
 

@@ -262,7 +262,8 @@ async fn apply(
     let problems =
         if validation == FieldValidation::Ignore { Vec::new() } else { codec::yaml::problems(&incoming.body) };
     let applied = |live: &Value| {
-        let merged = managed::apply(live, &wanted, call.resource.ty, &call.writer(), force, &call.reset_fields())?;
+        let merged =
+            managed::apply(live, &wanted, call.resource.versions(), &call.writer(), force, &call.reset_fields())?;
         let merged = decode::merged(&call, merged, &wanted)?;
         decode::report_applied(&call, &problems, validation)?;
         Ok(merged)

@@ -1,6 +1,5 @@
 //! Apply: the merge of what a manager wants into the live object.
 
-use super::compare::compare;
 use super::conflict::{Conflict, conflict_error};
 use super::element::same;
 use super::fields::{fields, misfits};
@@ -8,11 +7,13 @@ use super::managers::{Manager, Managers, Operation};
 use super::merge::{merge, remove, with_named_parents};
 use super::set::FieldSet;
 use super::shape::Shape;
+use super::versions::{Changes, Versions};
 use super::{MANAGED_FIELDS, ResetFields, Writer, after_update, empty_object, last_applied, strip_metadata};
 use crate::document;
 use crate::schema::TypeRef;
 use crate::status::ApiError;
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// Applies `applied`, as the client sent it, to `live`, the stored object (`{}` where there is none yet). Gives the
 /// merged object with its managed fields, still to be decoded by its schema and defaulted as a body would be; or, if
@@ -22,22 +23,23 @@ use serde_json::Value;
 ///
 /// Errors: 400 for another type than `ty` or managed fields in the patch, 409 with causes for conflicts, 500 with
 /// upstream's message for what does not fit the schema.
-pub fn apply(
+pub fn apply<'a>(
     live: &Value,
     applied: &Value,
-    ty: TypeRef<'_>,
+    versions: impl Into<Versions<'a>>,
     writer: &Writer<'_>,
     force: bool,
     reset: &ResetFields,
 ) -> Result<Value, ApiError> {
+    let versions = versions.into();
+    let ty = versions.ty;
     let list = document::get(live, MANAGED_FIELDS);
     let stored = Managers::decode(list).map_err(|why| unfit(format!("failed to decode managed fields: {why}")))?;
     check_type(applied, ty, writer)?;
     if document::get(applied, MANAGED_FIELDS).is_some_and(Value::is_array) {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
-    let shape = Shape::of_type(ty);
-    if let Some(why) = misfits(applied, shape) {
+    if let Some(why) = misfits(applied, versions.here()) {
         return Err(unfit(format!("failed to create typed patch object ({}): {why}", describe(applied))));
     }
     let zero = empty_object(ty);
@@ -51,13 +53,15 @@ pub fn apply(
     };
     let managers = if stored.0.is_empty() {
         let before = Writer { manager: "before-first-apply", ..*writer };
-        after_update(&zero, live, stored, ty, &before, reset)
+        after_update(&zero, live, stored, &versions, &before, reset)
     } else {
         stored
     };
     let mut managers = managers;
-    managers.retain_known(ty);
-    let turn = Turn { live, applied, shape, writer, reset };
+    // Noted in another group, it counts no more, but its time does.
+    let before = managers.find(&writer.entry(Operation::Apply)).and_then(|previous| previous.time.clone());
+    managers.retain_known(&versions);
+    let turn = Turn { live, applied, versions, writer, reset, before };
     let (merged, managers) = match turn.run(managers.clone(), force) {
         Ok(done) => done,
         Err(mut conflicts) => {
@@ -123,33 +127,34 @@ struct Turn<'a> {
     /// Without managed fields.
     live: &'a Value,
     applied: &'a Value,
-    shape: Shape<'a>,
+    versions: Versions<'a>,
     writer: &'a Writer<'a>,
     reset: &'a ResetFields,
+    /// When the manager's entry last changed.
+    before: Option<Cow<'a, str>>,
 }
 
 impl<'a> Turn<'a> {
     /// The merged object, `None` if it is the live one, and the entries after it; or what stands against it.
     fn run(&self, mut managers: Managers<'a>, force: bool) -> Result<(Option<Value>, Managers<'a>), Vec<Conflict<'a>>> {
         for manager in &mut managers.0 {
-            manager.reconcile(self.shape);
+            manager.reconcile(self.versions.shape(&manager.version));
         }
+        let shape = self.versions.here();
         let mut entry = self.writer.entry(Operation::Apply);
-        let now = entry.time.take();
-        let mut last = FieldSet::default();
-        if let Some(previous) = managers.find(&entry) {
-            last = previous.set.clone();
-            entry.time = previous.time.clone();
-        }
-        entry.set = fields(self.applied, self.shape);
+        let now = std::mem::replace(&mut entry.time, self.before.clone());
+        let last = managers.find(&entry).cloned();
+        entry.set = fields(self.applied, shape);
         self.reset.apply(&mut entry.set);
         managers.put(entry.clone());
 
-        let mut merged = merge(Some(self.live), Some(self.applied), self.shape).unwrap_or_default();
-        if let Some(pruned) = prune(&merged, &last, &managers, self.shape) {
+        let mut merged = merge(Some(self.live), Some(self.applied), shape).unwrap_or_default();
+        if let Some(last) = last
+            && let Some(pruned) = self.prune(&merged, &last, &managers)
+        {
             merged = pruned;
         }
-        let conflicts = take(self.live, &merged, &mut managers, |m| m.is(&entry), self.shape, self.reset);
+        let conflicts = self.take(&merged, &mut managers, &entry);
         if !force && !conflicts.is_empty() {
             return Err(conflicts);
         }
@@ -163,53 +168,79 @@ impl<'a> Turn<'a> {
         managers.0.retain(|m| !m.set.is_empty());
         Ok((changed.then_some(merged), managers))
     }
-}
 
-/// Takes what changes from all managers but the writer's own entry; gives what that were.
-fn take<'a>(
-    live: &Value,
-    merged: &Value,
-    managers: &mut Managers<'a>,
-    is_own: impl Fn(&Manager<'a>) -> bool,
-    shape: Shape<'_>,
-    reset: &ResetFields,
-) -> Vec<Conflict<'a>> {
-    let (taken, removed) = compare(live, merged, shape).changes(reset);
-    let mut conflicts = Vec::new();
-    for manager in managers.0.iter_mut().filter(|m| !is_own(m)) {
-        let fields = manager.set.intersection(&taken);
-        manager.lose(&taken);
-        manager.lose(&removed);
-        if !fields.is_empty() {
-            let owner = Manager { set: FieldSet::default(), ..manager.clone() };
-            conflicts.push(Conflict { owner, fields });
+    /// Takes what changes from all managers but the writer's own entry; gives what that were.
+    fn take(&self, merged: &Value, managers: &mut Managers<'a>, own: &Manager<'a>) -> Vec<Conflict<'a>> {
+        let written = self.writer.api_version;
+        let changes = Changes::new(self.live, merged, &self.versions, written, managers.versions(), self.reset);
+        let mut conflicts = Vec::new();
+        for manager in managers.0.iter_mut().filter(|m| !m.is(own)) {
+            let [taken, removed] = changes.at(&manager.version);
+            let fields = manager.set.intersection(taken);
+            manager.lose(taken);
+            manager.lose(removed);
+            if !fields.is_empty() {
+                let owner = Manager { set: FieldSet::default(), ..manager.clone() };
+                conflicts.push(Conflict { owner, fields });
+            }
         }
+        conflicts
     }
-    conflicts
+
+    /// The merged object without what the manager applied the last time, does not any more, and nobody else owns;
+    /// `None` if that is nothing. What others have below a field keeps the field.
+    fn prune(&self, merged: &Value, last: &Manager<'_>, managers: &Managers<'_>) -> Option<Value> {
+        // The version that it was applied in comes first: what its conversion needs is back then.
+        let mut versions: Vec<&str> = managers.versions().filter(|version| *version != last.version).collect();
+        versions.sort_unstable();
+        versions.dedup();
+        versions.insert(0, &last.version);
+        let managed = |version: &str| {
+            let sets = managers.0.iter().filter(|m| m.version == version).map(|m| m.set.clone());
+            FieldSet::union(sets.collect())
+        };
+        let mut given_up = last.set.clone();
+        given_up.subtract(&managed(&last.version));
+        if given_up.is_empty() {
+            return None;
+        }
+        let convert = |object, from: &str, to: &str| self.versions.converted(object, from, to);
+        let written = self.writer.api_version;
+        let shape = self.versions.shape(&last.version);
+        // First all that was applied goes; then what somebody owns comes back.
+        let mut at: &str = &last.version;
+        let merged = convert(Cow::Borrowed(merged), written, at);
+        let mut pruned = Cow::Owned(without(&merged, &named(&last.set, shape), shape));
+        for version in versions {
+            let shape = self.versions.shape(version);
+            let whole = convert(Cow::Borrowed(&*merged), &last.version, version);
+            let left = convert(pruned, at, version);
+            let mut unowned = all(&whole, shape);
+            unowned.subtract(&all(&left, shape));
+            unowned.subtract(&named(&managed(version), shape));
+            pruned = Cow::Owned(without(&whole, &unowned, shape));
+            at = version;
+        }
+        // Of what would go now, only what was this manager's.
+        let left = convert(pruned, at, &last.version);
+        let mut gone = all(&merged, shape);
+        gone.subtract(&all(&left, shape));
+        let pruned = without(&merged, &gone.intersection(&named(&last.set, shape)), shape);
+        Some(convert(Cow::Owned(pruned), &last.version, written).into_owned())
+    }
 }
 
-/// The merged object without what the manager applied the last time, does not any more, and nobody else owns; `None`
-/// if that is nothing. What others have below a field keeps the field.
-fn prune(merged: &Value, last: &FieldSet<'_>, managers: &Managers<'_>, shape: Shape<'_>) -> Option<Value> {
-    let managed = FieldSet::union(managers.0.iter().map(|m| m.set.clone()).collect());
-    let mut given_up = last.clone();
-    given_up.subtract(&managed);
-    if given_up.is_empty() {
-        return None;
-    }
-    let named = |set: &FieldSet<'_>| with_named_parents(set, Some(shape)).into_owned();
-    let without = |gone: &FieldSet<'_>| {
-        let mut object = merged.clone();
-        remove(&mut object, gone, shape);
-        object
-    };
-    let (all, last) = (named(&fields(merged, shape)), named(last));
-    // First all that was applied goes; then what somebody owns comes back.
-    let mut unowned = all.clone();
-    unowned.subtract(&named(&fields(&without(&last), shape)));
-    unowned.subtract(&named(&managed));
-    // Of what would go now, only what was this manager's.
-    let mut gone = all;
-    gone.subtract(&named(&fields(&without(&unowned), shape)));
-    Some(without(&gone.intersection(&last)))
+/// All fields of an object.
+fn all<'a>(object: &'a Value, shape: Shape<'a>) -> FieldSet<'a> {
+    named(&fields(object, shape), shape)
+}
+
+fn named<'a>(set: &FieldSet<'a>, shape: Shape<'_>) -> FieldSet<'a> {
+    with_named_parents(set, Some(shape)).into_owned()
+}
+
+fn without(object: &Value, gone: &FieldSet<'_>, shape: Shape<'_>) -> Value {
+    let mut object = object.clone();
+    remove(&mut object, gone, shape);
+    object
 }

@@ -3,8 +3,7 @@
 use super::merge::reconcile;
 use super::set::FieldSet;
 use super::shape::Shape;
-use crate::kinds;
-use crate::schema::{Schema, TypeRef};
+use super::versions::Versions;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -162,13 +161,13 @@ impl<'a> Managers<'a> {
     }
 
     /// Drops the entries of versions that the kind does not have, or no more.
-    pub fn retain_known(&mut self, ty: TypeRef<'_>) {
-        let Some((group, own, kind)) = &ty.gvk else { return };
-        let is_known = |version: &str| {
-            let (other, version) = version.split_once('/').unwrap_or(("", version));
-            (other == group && version == own) || is_version(other, version, group, kind)
-        };
-        self.0.retain(|m| is_known(&m.version));
+    pub fn retain_known(&mut self, versions: &Versions<'_>) {
+        self.0.retain(|m| versions.is_known(&m.version));
+    }
+
+    /// The version of each entry.
+    pub fn versions(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|m| &*m.version)
     }
 
     /// Sets an entry; replaces the one of the same manager.
@@ -246,13 +245,6 @@ impl<'a> Managers<'a> {
         rest.extend(updaters.into_iter().zip(is_gone).filter(|(_, is_gone)| !is_gone).map(|(m, _)| m));
         self.0 = rest;
     }
-}
-
-/// Whether a kind has another version, which may be another group's for events.
-fn is_version(group: &str, version: &str, own_group: &str, kind: &str) -> bool {
-    let is_event = |group: &str| matches!(group, "" | "events.k8s.io") && kind == "Event";
-    let is_group = group == own_group || (is_event(group) && is_event(own_group));
-    (is_group && Schema::of_kind(group, version, kind).is_some()) || kinds::is_unserved(group, version)
 }
 
 /// Encoded entries, of which those that did not change are still in the list that was decoded.

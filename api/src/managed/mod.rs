@@ -3,7 +3,7 @@
 //!
 //! The rules are those of `sigs.k8s.io/structured-merge-diff` and of apimachinery's `managedfields`
 //! (KEP-555). Every other write goes through [`update`], which notes what the writer changed; `PATCH` with
-//! `application/apply-patch+yaml` through [`apply`]. All entries are compared at the version that is written.
+//! `application/apply-patch+yaml` through [`apply`]. Each entry is compared in its own version.
 
 mod apply;
 mod compare;
@@ -20,6 +20,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod versions;
 
 pub use apply::{apply, unconvertible, unreadable};
 pub use element::Element;
@@ -27,16 +28,16 @@ pub use reset::{ResetFields, reset_fields};
 pub use scale::{scale_managed_fields, scaled_managed_fields};
 pub use set::FieldSet;
 pub use validate::{validate_field_manager, validate_managed_fields, validate_patch_options};
+pub use versions::{Convert, Versions};
 
 use crate::document;
 use crate::field::is_printable;
 use crate::schema::{TypeRef, fill, written};
 use crate::time::{self, Timestamp};
-use compare::compare;
 use managers::{Manager, Managers, Operation};
 use serde_json::Value;
-use shape::Shape;
 use std::borrow::Cow;
+use versions::Changes;
 
 /// Bytes of a manager's name.
 pub const MANAGER_MAX: usize = 128;
@@ -92,7 +93,15 @@ pub fn manager_name<'a>(field_manager: &'a str, user_agent: &'a str) -> Cow<'a, 
 /// Notes what a create, update or patch changed: sets `metadata.managedFields` of `object`, which is the new object,
 /// decoded and defaulted; `old` is the stored one, `None` on create. `reset`: see [`reset_fields`]. Managed fields
 /// that the client sent are taken if they are valid; an object that is not tracked stays so.
-pub fn update(object: &mut Value, old: Option<&Value>, ty: TypeRef<'_>, writer: &Writer<'_>, reset: &ResetFields) {
+pub fn update<'a>(
+    object: &mut Value,
+    old: Option<&Value>,
+    versions: impl Into<Versions<'a>>,
+    writer: &Writer<'_>,
+    reset: &ResetFields,
+) {
+    let versions = versions.into();
+    let ty = versions.ty;
     let sent = document::metadata_mut(object).remove("managedFields");
     let zero;
     let live = match old {
@@ -109,7 +118,7 @@ pub fn update(object: &mut Value, old: Option<&Value>, ty: TypeRef<'_>, writer: 
     if managers.0.is_empty() && !document::uid(live).is_empty() {
         return;
     }
-    let entries = after_update(live, &written(object, ty), managers, ty, writer, reset).encode();
+    let entries = after_update(live, &written(object, ty), managers, &versions, writer, reset).encode();
     let mut sent = sent;
     // What did not change is moved from the list that came with the object, or copied from the stored one.
     let list = entries.into_list(|place| match &mut sent {
@@ -134,19 +143,18 @@ fn after_update<'a>(
     live: &'a Value,
     new: &'a Value,
     mut managers: Managers<'a>,
-    ty: TypeRef<'a>,
+    versions: &Versions<'a>,
     writer: &Writer<'a>,
     reset: &ResetFields,
 ) -> Managers<'a> {
-    let shape = Shape::of_type(ty);
-    managers.retain_known(ty);
-    let (mut taken, removed) = compare(live, new, shape).changes(reset);
+    managers.retain_known(versions);
+    let changes = Changes::new(live, new, versions, writer.api_version, managers.versions(), reset);
     for manager in &mut managers.0 {
-        manager.reconcile(shape);
-        manager.lose(&taken);
-        manager.lose(&removed);
+        manager.reconcile(versions.shape(&manager.version));
+        changes.at(&manager.version).into_iter().for_each(|fields| manager.lose(fields));
     }
     managers.0.retain(|m| !m.set.is_empty());
+    let mut taken = changes.taken;
     strip_metadata(&mut taken);
     if !taken.is_empty() {
         let mut entry = writer.entry(Operation::Update);

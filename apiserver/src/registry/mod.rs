@@ -112,7 +112,7 @@ impl<'a> Call<'a> {
     pub fn track(&self, object: &mut Value, old: Option<&Value>) {
         if !self.applies {
             self.resource.complete(object);
-            managed::update(object, old, self.resource.ty, &self.writer(), &self.reset_fields());
+            managed::update(object, old, self.resource.versions(), &self.writer(), &self.reset_fields());
         }
     }
 
