@@ -129,6 +129,16 @@ pub fn annotations(object: &Value) -> Option<&Map> {
 pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     annotations(object)?.get(key)?.as_str()
 }
+/// Removes annotations, and their map with the last one.
+pub fn drop_annotations(object: &mut Value, keys: &[&str]) {
+    let Some(Value::Object(metadata)) = object.get_mut("metadata") else { return };
+    if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
+        annotations.retain(|key, _| !keys.contains(&key.as_str()));
+        if annotations.is_empty() {
+            metadata.remove("annotations");
+        }
+    }
+}
 /// True once a deletion was asked for.
 pub fn is_terminating(object: &Value) -> bool {
     get(object, "metadata.deletionTimestamp").is_some_and(|t| !t.is_null())

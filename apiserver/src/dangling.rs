@@ -11,6 +11,7 @@ use futures::future::join_all;
 use serde_json::json;
 use storage::{Error, Range, Watch};
 
+use crate::decode;
 use crate::registry::{Call, Part};
 use crate::resources::{self, Resource};
 use crate::server::ApiServer;
@@ -100,12 +101,30 @@ async fn note_all(server: &ApiServer, concerned: impl Fn(&Value) -> bool) -> Res
 
 /// Notes it for one, if that says anything new.
 async fn note(server: &ApiServer, name: &str) {
-    let call = Call { manager: MANAGER, ..Call::internal(server, schemas(), "", name) };
-    let change = |old: &Value| -> Result<Value, ApiError> {
-        let exists = server.store.get(&levels().key("", level(old))).map_err(|error| server.store_error(error))?;
-        Ok(with_condition(old, exists.is_some(), &time::format(call.now)))
+    let call =
+        Call { manager: MANAGER, subresource: "status", applies: true, ..Call::internal(server, schemas(), "", name) };
+    let wanted = |old: &Value| -> Result<Option<Value>, ApiError> {
+        let level = server.store.get(&levels().key("", level(old))).map_err(|error| server.store_error(error))?;
+        Ok(unsaid(old, level.is_some(), &time::format(call.now)))
     };
-    match server.update(&call, Part::Status, &change).await {
+    let change = |old: &Value| match wanted(old)? {
+        Some(condition) => {
+            let applied = json!({
+                "apiVersion": schemas().api_version, "kind": schemas().kind.kind, "metadata": { "name": name },
+                "status": { "conditions": [condition] },
+            });
+            decode::applied_to(&call, old, &applied, true)
+        }
+        None => Ok(old.clone()),
+    };
+    let noted = async {
+        let old = server.read(&call)?.into_value(schemas())?;
+        if wanted(&old)?.is_some() {
+            server.update(&call, Part::Status, &change).await?;
+        }
+        Ok::<_, ApiError>(())
+    };
+    match noted.await {
         Err(failure) if failure.code != 404 => {
             tracing::warn!(%failure, name, "a FlowSchema's status is not up to date")
         }
@@ -113,31 +132,23 @@ async fn note(server: &ApiServer, name: &str) {
     }
 }
 
-/// The FlowSchema with the condition, and as it is if it says so already.
-fn with_condition(schema: &Value, level_exists: bool, now: &str) -> Value {
+/// The condition that the FlowSchema should have; `None` if it has it already.
+fn unsaid(schema: &Value, level_exists: bool, now: &str) -> Option<Value> {
     let (status, reason, rest) = match level_exists {
         true => ("False", "Found", "and it exists"),
         false => ("True", "NotFound", "but there is no such object"),
     };
     let level = api::field::quote(level(schema));
     let message = format!("This FlowSchema references the PriorityLevelConfiguration object named {level} {rest}");
-    let mut conditions =
-        document::get(schema, "status.conditions").and_then(Value::as_array).cloned().unwrap_or_default();
-    let place = conditions.iter().position(|condition| condition["type"] == DANGLING);
-    let is_said = |old: &Value| old["status"] == status && old["reason"] == reason && old["message"] == *message;
-    if place.is_some_and(|at| is_said(&conditions[at])) {
-        return schema.clone();
+    let is_said = |old: &Value| {
+        old["type"] == DANGLING && old["status"] == status && old["reason"] == reason && old["message"] == *message
+    };
+    if document::get_list(schema, "status.conditions").iter().any(is_said) {
+        return None;
     }
-    let condition = json!({
+    Some(json!({
         "type": DANGLING, "status": status, "reason": reason, "message": message, "lastTransitionTime": now,
-    });
-    match place {
-        Some(at) => conditions[at] = condition,
-        None => conditions.push(condition),
-    }
-    let mut schema = schema.clone();
-    document::set(&mut schema, "status.conditions", Value::Array(conditions));
-    schema
+    }))
 }
 
 #[cfg(test)]
@@ -145,16 +156,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_already_stays_with_its_time() {
-        let schema = json!({ "spec": { "priorityLevelConfiguration": { "name": "a" } },
-            "status": { "conditions": [{ "type": "Other" }] } });
-        let missing = with_condition(&schema, false, "1");
-        assert_eq!(missing["status"]["conditions"][0]["type"], "Other");
-        let said = &missing["status"]["conditions"][1];
-        assert_eq!((&said["status"], &said["reason"]), (&json!("True"), &json!("NotFound")));
-        assert_eq!(with_condition(&missing, false, "2"), missing);
-        let found = with_condition(&missing, true, "3");
-        let said = &found["status"]["conditions"][1];
-        assert_eq!((&said["status"], &said["lastTransitionTime"]), (&json!("False"), &json!("3")));
+    fn what_is_said_already_is_not_said_again() {
+        let mut schema = json!({ "spec": { "priorityLevelConfiguration": { "name": "a" } } });
+        let missing = unsaid(&schema, false, "1").unwrap();
+        assert_eq!((&missing["status"], &missing["reason"]), (&json!("True"), &json!("NotFound")));
+        schema["status"]["conditions"] = json!([{ "type": "Other" }, missing]);
+        assert_eq!(unsaid(&schema, false, "2"), None);
+        let found = unsaid(&schema, true, "3").unwrap();
+        assert_eq!((&found["status"], &found["lastTransitionTime"]), (&json!("False"), &json!("3")));
     }
 }

@@ -200,10 +200,12 @@ fn unversioned(
     }
 }
 
-/// The object that server-side apply has merged: as its schema writes it, with defaults.
-pub fn merged(call: &Call<'_>, object: Value, applied: &Value) -> Result<Value, ApiError> {
+/// Server-side apply: the stored object (`{}` where there is none yet) with what is applied merged into it, as its schema writes it,
+/// with defaults.
+pub fn applied_to(call: &Call<'_>, live: &Value, applied: &Value, force: bool) -> Result<Value, ApiError> {
+    let merged = managed::apply(live, applied, call.resource.versions(), &call.writer(), force, &call.reset_fields())?;
     let expected = Expected::of(call.resource);
-    let mut object = converted(object, expected.ty, applied)?;
+    let mut object = converted(merged, expected.ty, applied)?;
     expected.name_type(&mut object);
     if let Some(why) = expected.unreadable(&object) {
         return Err(managed::unreadable(applied, &why));

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::LazyLock;
 
 use api::Value;
@@ -20,6 +21,7 @@ use serde_json::json;
 use crate::negotiate::{self, Format, Output};
 use crate::request::Incoming;
 use crate::response::{self, Body};
+use crate::server::ApiServer;
 
 /// The version of Kubernetes that this server is.
 pub const VERSION: &str = "v1.36.2";
@@ -154,7 +156,7 @@ fn version_order(version: &str) -> (Reverse<(u32, u32, u32)>, &str) {
 /// The discovery documents of a set of resources.
 #[derive(Debug)]
 pub struct Discovery {
-    /// By path: `/api`, `/apis`, `/apis/apps`, `/api/v1`, `/apis/apps/v1`.
+    /// By path: `/apis`, `/apis/apps`, `/api/v1`, `/apis/apps/v1`.
     legacy: HashMap<String, Bytes>,
     /// The aggregated documents at `/api` and `/apis`.
     aggregated: [Aggregated; 2],
@@ -174,13 +176,23 @@ const AGGREGATED: &str = ";g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 static BUILT_IN: LazyLock<Discovery> = LazyLock::new(|| Discovery::new(KINDS.iter().map(Resource::from)));
 
 /// Answers a GET of a path below `/api` or `/apis` that is no resource; `None` where there is no document.
-pub fn serve(incoming: &Incoming) -> Option<Result<Response<Body>, ApiError>> {
+pub fn serve(server: &ApiServer, incoming: &Incoming) -> Option<Result<Response<Body>, ApiError>> {
     let path = incoming.route.path.trim_end_matches('/');
     if let (Some(document), Some(format)) = (BUILT_IN.aggregated(path), negotiate::aggregated(&incoming.headers)) {
         return Some(Ok(document.answer(incoming, format)));
     }
-    let document = BUILT_IN.legacy.get(path)?;
+    let own = (path == "/api").then(|| core_versions(server.address.get()));
+    let document = own.as_ref().or_else(|| BUILT_IN.legacy.get(path))?;
     Some(wanted(incoming, path).map(|output| in_form(document, output)))
+}
+
+/// The document at `/api`, which says where the server is: there is no other address for any client.
+fn core_versions(address: Option<&SocketAddr>) -> Bytes {
+    let addresses: Vec<Value> = address
+        .map(|address| json!({ "clientCIDR": "0.0.0.0/0", "serverAddress": address.to_string() }))
+        .into_iter()
+        .collect();
+    bytes(&json!({ "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses }))
 }
 
 /// The form of a document that the client wants and that upstream has at this path.
@@ -204,6 +216,7 @@ fn in_form(document: &Bytes, output: Output) -> Response<Body> {
 pub fn paths() -> Vec<String> {
     const OTHERS: &[&str] = &[
         "/.well-known/openid-configuration",
+        "/api",
         "/healthz",
         "/healthz/etcd",
         "/healthz/ping",
@@ -246,9 +259,6 @@ impl Discovery {
             }
         }
         legacy.insert("/apis".into(), bytes(&json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": list })));
-        // Which address suits which client, upstream says here too; nothing reads it.
-        let core = json!({ "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [] });
-        legacy.insert("/api".into(), bytes(&core));
         Discovery { legacy, aggregated: ["/api", "/apis"].map(|path| aggregated_document(&groups, path)) }
     }
 

@@ -4,6 +4,7 @@
 //! (upstream's `masterleases`, in upstream's form), and each writes the addresses of all entries that there are: the one that
 //! dies is left out when its entry has expired. Follows `pkg/controlplane/reconcilers/lease.go`.
 
+use crate::identity;
 use crate::registry::{Call, Part};
 use crate::server::ApiServer;
 use crate::start::resource_of;
@@ -27,16 +28,21 @@ const RENEWAL: Duration = Duration::from_secs(10);
 
 impl ApiServer {
     /// Makes the service `kubernetes` lead to the address that the server listens on, beside those of other servers on the same
-    /// store. The future that it gives keeps that up to date until the server stops.
+    /// store, and tells clients of it. The future that it gives keeps that up to date until the server stops.
     pub async fn publish(self: &Arc<Self>, listening: SocketAddr) -> Result<BoxFuture<'static, ()>, ApiError> {
         let own = advertised(self.options.advertise_address, listening);
+        let _ = self.address.set(SocketAddr::new(own, listening.port()));
+        let identity = identity::hold(self.clone());
         if !self.store.is_shared() {
             self.lead_to(&BTreeSet::from([own]), listening.port()).await?;
-            return Ok(Box::pin(std::future::ready(())));
+            return Ok(Box::pin(identity));
         }
         self.renew(own, listening.port()).await?;
         self.lead_to(&self.servers(own), listening.port()).await?;
-        Ok(Box::pin(follow(self.clone(), own, listening.port())))
+        let following = follow(self.clone(), own, listening.port());
+        Ok(Box::pin(async {
+            tokio::join!(following, identity);
+        }))
     }
 
     /// Writes the server's own entry, which expires.

@@ -14,6 +14,7 @@ mod discovery;
 pub mod encryption;
 mod endpoints;
 mod health;
+mod identity;
 mod impersonate;
 pub mod kinds;
 mod kubelet;

@@ -29,11 +29,11 @@ pub fn serve(server: &ApiServer, incoming: &Incoming) -> Result<Response<Body>, 
             Ok(response::value(200, &discovery::version(), JSON))
         }
         ["openapi", rest @ ..] => openapi::serve(incoming, rest),
-        ["api", ..] => discovery::serve(incoming).unwrap_or_else(|| Err(ApiError::no_such_resource())),
+        ["api", ..] => discovery::serve(server, incoming).unwrap_or_else(|| Err(ApiError::no_such_resource())),
         ["apis", group, ..] if is_group(group) => {
-            discovery::serve(incoming).unwrap_or_else(|| Err(ApiError::no_such_resource()))
+            discovery::serve(server, incoming).unwrap_or_else(|| Err(ApiError::no_such_resource()))
         }
-        ["apis", ..] => discovery::serve(incoming).unwrap_or_else(|| Ok(not_found())),
+        ["apis", ..] => discovery::serve(server, incoming).unwrap_or_else(|| Ok(not_found())),
         _ if path == JWKS_PATH => {
             Ok(response::bytes(200, "application/jwk-set+json", server.pki.service_accounts().jwks()))
         }

@@ -96,6 +96,11 @@ impl Resource {
         }
     }
 
+    /// Whether the metadata alone is shown as it is stored.
+    pub fn keeps_metadata(&self) -> bool {
+        self.conversion.is_none() && self.rules.version_annotations().is_empty()
+    }
+
     /// The object in the shape that is stored.
     pub fn to_stored(&self, object: &Value) -> Value {
         let Some(conversion) = self.conversion else { return object.clone() };

@@ -144,7 +144,7 @@ struct OnlyMetadata<'a> {
 pub fn write_object(out: &mut Vec<u8>, resource: &Resource, stored: &[u8], output: Output, headers: bool) {
     match output.shape {
         Shape::Object if resource.conversion.is_none() => out.extend_from_slice(stored),
-        Shape::Metadata | Shape::MetadataList if resource.conversion.is_none() => {
+        Shape::Metadata | Shape::MetadataList if resource.keeps_metadata() => {
             let metadata = serde_json::from_slice::<OnlyMetadata>(stored).map_or("{}", |o| o.metadata.get());
             out.extend_from_slice(br#"{"kind":"PartialObjectMetadata","apiVersion":""#);
             for part in [output.shape_version, r#"","metadata":"#, metadata, "}"] {

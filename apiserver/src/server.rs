@@ -10,9 +10,9 @@ use crate::metrics::Metrics;
 use parking_lot::Mutex;
 use pki::Pki;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use storage::Store;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -73,6 +73,8 @@ pub struct ApiServer {
     pub seats: Semaphore,
     /// Which components run in this process: `scheduler`, `controller-manager`.
     pub components: Mutex<BTreeSet<&'static str>>,
+    /// Where others reach the server; unset until it listens.
+    pub address: OnceLock<SocketAddr>,
     /// TLS towards kubelets.
     pub kubelet_tls: Arc<rustls::ClientConfig>,
     /// Cancelled when the server is to end: watches and streams stop.

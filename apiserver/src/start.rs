@@ -56,6 +56,7 @@ impl ApiServer {
             },
             seats: Semaphore::new(options.max_requests_inflight),
             components: Default::default(),
+            address: Default::default(),
             kubelet_tls: kubelet::client_config(&pki)?,
             stop,
             store,

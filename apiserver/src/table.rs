@@ -1,6 +1,7 @@
 //! `meta.k8s.io` Tables: what a client asks for with `as=Table`, as kubectl does.
 
 use crate::columns::{self, Column, Printer};
+use crate::kinds;
 use api::{Map, Value, document};
 use jiff::Timestamp;
 use serde_json::json;
@@ -97,6 +98,9 @@ pub fn assemble_row(cells: Vec<Value>, conditions: Option<Value>, object: Value,
 
 /// An object's `PartialObjectMetadata` in this version of `meta.k8s.io`.
 pub fn partial_metadata(mut object: Value, api_version: &str) -> Value {
+    let (group, _) = document::group_version(&object);
+    let hidden = kinds::rules(group, document::get_str(&object, "kind")).version_annotations();
+    document::drop_annotations(&mut object, hidden);
     let metadata = object.get_mut("metadata").map_or_else(|| json!({}), Value::take);
     json!({ "kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": metadata })
 }

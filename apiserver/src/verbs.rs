@@ -11,7 +11,7 @@ use crate::server::ApiServer;
 use crate::{authz, component_status, subresources};
 use api::selector::FieldSelector;
 use api::status::{self, ApiError};
-use api::{Value, codec, document, managed};
+use api::{Value, codec, document};
 use http::{Method, Response};
 use std::sync::Arc;
 
@@ -262,9 +262,7 @@ async fn apply(
     let problems =
         if validation == FieldValidation::Ignore { Vec::new() } else { codec::yaml::problems(&incoming.body) };
     let applied = |live: &Value| {
-        let merged =
-            managed::apply(live, &wanted, call.resource.versions(), &call.writer(), force, &call.reset_fields())?;
-        let merged = decode::merged(&call, merged, &wanted)?;
+        let merged = decode::applied_to(&call, live, &wanted, force)?;
         decode::report_applied(&call, &problems, validation)?;
         Ok(merged)
     };

@@ -68,6 +68,10 @@ fn validate_strategy(spec: &Value, path: &Path, errors: &mut Errors) {
 }
 
 impl Rules for DaemonSet {
+    fn version_annotations(&self) -> &'static [&'static str] {
+        &[TEMPLATE_GENERATION]
+    }
+
     fn unreadable(&self, object: &Value) -> Option<String> {
         let count = document::annotation(object, TEMPLATE_GENERATION)?;
         let why = match count.parse::<i64>().err()?.kind() {

@@ -193,6 +193,12 @@ pub trait Rules: Send + Sync {
         object.get("spec") != old.get("spec")
     }
 
+    /// Annotations in which a version of the kind keeps what it has no field for. Tables and answers of metadata alone, which upstream
+    /// makes of the object without a version, do not show them.
+    fn version_annotations(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Whether an empty list where there was none is a change, though both are stored alike.
     fn tells_empty_lists(&self) -> bool {
         false

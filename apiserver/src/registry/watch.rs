@@ -258,7 +258,7 @@ impl WatchReply {
             (None, None) => return,
         };
         self.guard.sent.inc();
-        if natural && self.output.shape == Shape::Metadata && self.resource.conversion.is_none() {
+        if natural && self.output.shape == Shape::Metadata && self.resource.keeps_metadata() {
             let slot = match self.output.format {
                 Format::Protobuf => METADATA_PROTOBUF_FRAME,
                 _ => METADATA_FRAME,

@@ -4,6 +4,7 @@ use super::{Body, CHUNK, bytes, streamed};
 use crate::negotiate::{Format, Output, Shape};
 use crate::registry::ListReply;
 use crate::resources::Resource;
+use crate::table;
 use api::Value;
 use api::codec::protobuf::{self, Encoder};
 use api::schema::{Schema, TypeRef};
@@ -58,8 +59,14 @@ impl<'r> Objects<'r> {
     /// An object's message.
     fn message(&mut self, stored: &[u8]) -> Result<&[u8], ApiError> {
         let unreadable = |error| ApiError::internal(format!("stored object cannot be read: {error}"));
-        if self.resource.conversion.is_some() {
-            return self.encoder.encode(&self.resource.read(stored)?).map_err(unreadable);
+        let resource = self.resource;
+        let of_metadata = self.kind != resource.kind.kind;
+        if of_metadata && !resource.keeps_metadata() {
+            let metadata = table::partial_metadata(resource.read(stored)?, self.api_version);
+            return self.encoder.encode(&metadata).map_err(unreadable);
+        }
+        if resource.conversion.is_some() {
+            return self.encoder.encode(&resource.read(stored)?).map_err(unreadable);
         }
         self.encoder.encode(&mut serde_json::Deserializer::from_slice(stored)).map_err(unreadable)
     }

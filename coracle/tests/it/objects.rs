@@ -396,9 +396,11 @@ fn a_flow_schema_says_whether_its_priority_level_is_there() {
                 let condition = &schema["status"]["conditions"][0];
                 condition["type"] == "Dangling" && condition["status"] == status && condition["reason"] == reason
             };
-            space.client.until(&path, said).await;
+            space.client.until(&path, said).await
         };
-        dangling("catch-all", "False", "Found").await;
+        let schema = dangling("catch-all", "False", "Found").await;
+        let by_apply = |entry: &Value| entry["operation"] == "Apply" && entry["subresource"] == "status";
+        assert!(schema["metadata"]["managedFields"].as_array().unwrap().iter().any(by_apply), "{schema}");
         let schema = json!({ "metadata": { "name": "dangling" },
             "spec": { "priorityLevelConfiguration": { "name": "dangling-level" } } });
         space.client.post(&of("flowschemas"), &schema).await.is(201);

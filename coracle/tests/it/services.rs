@@ -165,6 +165,17 @@ fn the_kubernetes_service_leads_to_the_server() {
         let mut taken = json!({ "metadata": { "name": "a" }, "spec": { "clusterIP": "10.96.0.1" } });
         taken["spec"]["ports"] = json!([{ "port": 80 }]);
         space.client.post(&space.core("services"), &taken).await.is(422);
+        let address = &endpoints["subsets"][0]["addresses"][0]["ip"];
+        let versions = space.client.get("/api").await.ok();
+        let told = json!([{ "clientCIDR": "0.0.0.0/0",
+            "serverAddress": format!("{}:{}", address.as_str().unwrap(), endpoints["subsets"][0]["ports"][0]["port"]) }]);
+        assert_eq!(versions["serverAddressByClientCIDRs"], told);
+        let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
+        let servers = "labelSelector=apiserver.kubernetes.io/identity%3Dkube-apiserver";
+        let held = space.client.until_all(leases, servers, |all| all.len() == 1).await;
+        let (name, lease) = held.first_key_value().unwrap();
+        assert!(lease["spec"]["holderIdentity"].as_str().unwrap().starts_with(name), "{lease}");
+        assert_eq!(lease["spec"]["leaseDurationSeconds"], 3600);
     });
 }
 

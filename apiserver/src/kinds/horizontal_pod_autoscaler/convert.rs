@@ -9,7 +9,8 @@ const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const CURRENT_METRICS: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
-const ANNOTATIONS: [&str; 6] = [
+/// What only the v1 form has.
+pub const ANNOTATIONS: [&str; 6] = [
     METRICS,
     CURRENT_METRICS,
     CONDITIONS,
@@ -103,20 +104,9 @@ const SOURCES: [Source; 5] = [
     },
 ];
 
-/// Removes the annotations that only the v1 form has.
-pub fn drop_annotations(autoscaler: &mut Value) {
-    let metadata = document::metadata_mut(autoscaler);
-    if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
-        annotations.retain(|key, _| !ANNOTATIONS.contains(&key.as_str()));
-        if annotations.is_empty() {
-            metadata.remove("annotations");
-        }
-    }
-}
-
 /// An autoscaling/v2 autoscaler as v1.
 pub fn v2_to_v1(mut autoscaler: Value) -> Value {
-    drop_annotations(&mut autoscaler);
+    document::drop_annotations(&mut autoscaler, &ANNOTATIONS);
     let mut annotations = Map::new();
     let mut annotate = |key: &str, value: Value| {
         annotations.insert(key.to_owned(), ordered(&value).into());
@@ -194,7 +184,7 @@ pub fn v1_to_v2(mut autoscaler: Value) -> Value {
     if let Some(conditions) = conditions {
         document::set(&mut autoscaler, "status.conditions", conditions);
     }
-    drop_annotations(&mut autoscaler);
+    document::drop_annotations(&mut autoscaler, &ANNOTATIONS);
     document::set(&mut autoscaler, "apiVersion", "autoscaling/v2");
     autoscaler
 }

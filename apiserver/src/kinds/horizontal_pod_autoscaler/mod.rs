@@ -15,6 +15,10 @@ use std::borrow::Cow;
 pub struct HorizontalPodAutoscaler;
 
 impl Rules for HorizontalPodAutoscaler {
+    fn version_annotations(&self) -> &'static [&'static str] {
+        &convert::ANNOTATIONS
+    }
+
     fn default(&self, autoscaler: &mut Value) {
         if is_v1(autoscaler) {
             // The metric's default comes with the conversion, which knows all metrics.
@@ -23,7 +27,7 @@ impl Rules for HorizontalPodAutoscaler {
             }
             return;
         }
-        convert::drop_annotations(autoscaler);
+        document::drop_annotations(autoscaler, &convert::ANNOTATIONS);
         let spec = document::child(document::as_map(autoscaler), "spec");
         if spec.get("minReplicas").is_none_or(Value::is_null) {
             spec.insert("minReplicas".to_owned(), 1.into());
