@@ -33,6 +33,8 @@ struct Entry {
 /// The checks of a server, in the order in which they were added.
 pub struct Health(Vec<Entry>);
 
+const ENDPOINTS: &[&str] = &["healthz", "livez", "readyz"];
+
 /// What upstream's server does in hooks after it has begun to serve, ours has done before.
 const DONE_BEFORE_SERVING: &[&str] = &[
     "poststarthook/start-system-namespaces-controller",
@@ -82,13 +84,21 @@ impl Health {
         Some(response)
     }
 
+    /// The paths of all checks.
+    pub fn paths(&self) -> impl Iterator<Item = String> {
+        ENDPOINTS.iter().flat_map(|endpoint| {
+            let below = self.checks(endpoint).map(move |entry| format!("/{endpoint}/{}", entry.name));
+            std::iter::once(format!("/{endpoint}")).chain(below)
+        })
+    }
+
     fn text(&self, path: &str, query: &Query) -> Option<Answer> {
         let path = path.strip_prefix('/').unwrap_or(path);
         let (endpoint, name) = match path.split_once('/') {
             Some((endpoint, name)) => (endpoint, Some(name)),
             None => (path, None),
         };
-        if !matches!(endpoint, "healthz" | "livez" | "readyz") {
+        if !ENDPOINTS.contains(&endpoint) {
             return None;
         }
         let Some(name) = name else { return Some(answer_all(endpoint, self.checks(endpoint), query)) };

@@ -73,6 +73,9 @@ pub const JSON: Output = Output {
     include: IncludeObject::Metadata,
 };
 
+/// What upstream writes as it is, without negotiation: indented.
+pub const INDENTED: Output = Output { pretty: true, ..JSON };
+
 /// The types that can be read and written, as the 415 and the 406 list them.
 pub const MEDIA_TYPES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 /// The types that a watch can have, as its 406 lists them.

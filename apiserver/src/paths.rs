@@ -1,7 +1,7 @@
 //! Paths that are no resources: discovery, version, health, metrics, OpenAPI, keys.
 
 use crate::discovery;
-use crate::negotiate::{self, JSON};
+use crate::negotiate::{self, INDENTED};
 use crate::openapi;
 use crate::request::Incoming;
 use crate::response::{self, Body};
@@ -21,12 +21,12 @@ pub fn serve(server: &ApiServer, incoming: &Incoming) -> Result<Response<Body>, 
         return Err(ApiError::no_such_method());
     }
     match parts.as_slice() {
-        ["" | "index.html"] => Ok(response::value(200, &json!({ "paths": discovery::paths() }), JSON)),
+        ["" | "index.html"] => Ok(response::value(200, &json!({ "paths": paths(server) }), INDENTED)),
         ["healthz" | "livez" | "readyz", ..] => Ok(server.health.answer(path, incoming).unwrap_or_else(not_found)),
         ["metrics"] => Ok(response::bytes(200, crate::metrics::CONTENT_TYPE, server.metrics.render(&*server.store))),
         ["version"] | ["version", ""] => {
             negotiate::produced(&incoming.headers, "application/json")?;
-            Ok(response::value(200, &discovery::version(), JSON))
+            Ok(response::value(200, &discovery::version(), INDENTED))
         }
         ["openapi", rest @ ..] => openapi::serve(incoming, rest),
         ["api", ..] => discovery::serve(server, incoming).unwrap_or_else(|| Err(ApiError::no_such_resource())),
@@ -44,6 +44,26 @@ pub fn serve(server: &ApiServer, incoming: &Incoming) -> Result<Response<Body>, 
         }
         _ => Ok(not_found()),
     }
+}
+
+/// What `/` lists.
+fn paths(server: &ApiServer) -> Vec<String> {
+    const OTHERS: &[&str] = &[
+        OPENID_CONFIGURATION_PATH,
+        "/api",
+        "/apis/",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openapi/v3/",
+        JWKS_PATH,
+        "/version",
+    ];
+    let mut paths: Vec<String> = OTHERS.iter().map(|path| (*path).to_owned()).collect();
+    paths.extend(discovery::paths().cloned());
+    paths.extend(server.health.paths());
+    paths.sort();
+    paths
 }
 
 /// The paths that upstream's API installer owns, which refuses methods that it has not.

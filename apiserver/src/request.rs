@@ -5,7 +5,7 @@
 
 use crate::authn::{self, AuthnError, PeerIdentity, User};
 use crate::authz::{self, Attributes, Decision};
-use crate::negotiate::{self, JSON, Output, Shape, Transforms};
+use crate::negotiate::{self, INDENTED, Output, Shape, Transforms};
 use crate::resources::Resource;
 use crate::response::{self, Body, BoxError};
 use crate::route::{Query, Route, percent_decode};
@@ -97,7 +97,7 @@ where
     let query = Query::parse(parts.uri.query());
     let route = Route::parse(&parts.method, &percent_decode(parts.uri.path(), false), &query);
     // A failure is told in the form that is wanted, and where there is no such, for people to read.
-    let output = negotiate::output(&parts.headers, &query, Transforms::None).unwrap_or(Output { pretty: true, ..JSON });
+    let output = negotiate::output(&parts.headers, &query, Transforms::None).unwrap_or(INDENTED);
     // Only names that the server knows: clients must not be able to fill the metrics with others.
     let kind = resources::find(&route.group, &route.version, &route.resource).map(|resource| resource.kind);
     let (group, resource) = kind.map_or(("", ""), |kind| (kind.group, kind.resource));

@@ -2,7 +2,7 @@
 
 mod protobuf;
 
-use crate::negotiate::{Format, JSON, Output, Shape};
+use crate::negotiate::{Format, INDENTED, Output, Shape};
 use crate::registry::{ListReply, WatchReply};
 use crate::resources::Resource;
 use crate::{columns, table};
@@ -41,6 +41,13 @@ pub fn bytes(code: u16, media_type: &str, body: impl Into<Bytes>) -> Response<Bo
     if let Ok(value) = HeaderValue::from_str(media_type) {
         response.headers_mut().insert(header::CONTENT_TYPE, value);
     }
+    response
+}
+
+/// 204, for what is there and has nothing to say.
+pub fn no_content() -> Response<Body> {
+    let mut response = Response::new(full(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
 
@@ -131,7 +138,7 @@ fn misfit(group: &str, kind: &str, output: Output, is_list: bool) -> Response<Bo
     };
     let message = format!("you requested {wanted}, but the requested object {is} (*{package}.{kind})");
     // There is no metadata of a failure, and with the form that was wanted goes the format.
-    failure(&ApiError::new(406, "NotAcceptable", message), Output { pretty: true, ..JSON })
+    failure(&ApiError::new(406, "NotAcceptable", message), INDENTED)
 }
 
 #[derive(Deserialize)]

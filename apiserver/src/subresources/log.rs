@@ -3,7 +3,7 @@
 use crate::kubelet;
 use crate::request::Incoming;
 use crate::resources::{self, Resource};
-use crate::response::Body;
+use crate::response::{self, Body};
 use crate::server::ApiServer;
 use crate::verbs;
 use api::Value;
@@ -26,7 +26,7 @@ pub async fn get(
     let node_name = document::get_str(&pod, "spec.nodeName");
     if node_name.is_empty() {
         // Nothing has run yet, and so nothing was printed.
-        return Ok(crate::response::bytes(200, "text/plain", ""));
+        return Ok(response::no_content());
     }
     let nodes = resources::builtin("", "nodes");
     let found = server.store.get(&nodes.key("", node_name)).map_err(|e| server.store_error(e))?;

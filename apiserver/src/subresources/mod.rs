@@ -14,6 +14,7 @@ use crate::resources::Resource;
 use crate::response::Body;
 use crate::server::ApiServer;
 use crate::{decode, negotiate, verbs};
+use api::document;
 use api::status::ApiError;
 use http::Response;
 use std::sync::Arc;
@@ -44,16 +45,30 @@ pub async fn serve(
         "eviction" => return eviction::create(server, resource, &incoming).await,
         "token" => return token::create(server, resource, &incoming).await,
         "log" => return log::get(server, resource, incoming).await,
-        other => {
-            let message = format!("{other} is not served by this server yet");
-            return Err(ApiError::new(501, "NotImplemented", message));
-        }
+        stream => return Err(unserved(server, resource, &incoming, stream)),
     };
     match verb {
         "get" => verbs::get(server, resource, &incoming).await,
         "update" => verbs::update(server, resource, &incoming, part).await,
         "patch" => verbs::patch(server, resource, &incoming, part).await,
         _ => Err(ApiError::no_such_method()),
+    }
+}
+
+/// The answer to a stream from a pod, or to a proxied request.
+fn unserved(server: &ApiServer, resource: &'static Resource, incoming: &Incoming, stream: &str) -> ApiError {
+    let unhosted = || -> Result<bool, ApiError> {
+        if stream == "proxy" {
+            return Ok(false);
+        }
+        let call = verbs::call(server, resource, incoming, "GetOptions")?;
+        let object = server.read(&call)?.into_value(resource)?;
+        Ok(document::get_str(&object, "spec.nodeName").is_empty())
+    };
+    match unhosted() {
+        Err(failure) => failure,
+        Ok(true) => ApiError::bad_request(format!("pod {} does not have a host assigned", incoming.route.name)),
+        Ok(false) => ApiError::new(501, "NotImplemented", format!("{stream} is not served by this server yet")),
     }
 }
 
