@@ -227,7 +227,7 @@ pub fn delete_options(bytes: &[u8], format: Format) -> Result<Value, ApiError> {
     let kind = document::get_str(&decoded.value, "kind");
     if !kind.is_empty() && kind != "DeleteOptions" {
         let version = match document::get_str(&decoded.value, "apiVersion") {
-            "" => "v1",
+            "" => "meta.k8s.io/v1",
             version => version,
         };
         const SCHEME: &str = "\"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\"";

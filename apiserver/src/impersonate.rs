@@ -6,6 +6,7 @@ use crate::authn::{ANONYMOUS, AUTHENTICATED_GROUP, UNAUTHENTICATED_GROUP, User};
 use crate::authz::Attributes;
 use crate::request::{Incoming, allowed};
 use crate::server::ApiServer;
+use api::field::quote;
 use api::names;
 use api::status::ApiError;
 use http::{HeaderMap, HeaderValue};
@@ -22,16 +23,15 @@ pub fn requested(server: &ApiServer, incoming: &Incoming) -> Result<Option<User>
     let mut groups: Vec<String> = all(headers, "impersonate-group")?;
     let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for key in headers.keys().filter(|key| key.as_str().starts_with(EXTRA)) {
-        let field = crate::route::percent_decode(&key.as_str()[EXTRA.len()..], false);
+        let field = crate::route::percent_decode(&key.as_str()[EXTRA.len()..]);
         extra.entry(field).or_default().extend(all(headers, key.as_str())?);
     }
     if name.is_empty() {
         if groups.is_empty() && uid.is_empty() && extra.is_empty() {
             return Ok(None);
         }
-        return Err(ApiError::internal(
-            "requested impersonation of groups, a uid or extra fields without impersonating a user",
-        ));
+        let asked = go_syntax(&uid, &groups, &extra);
+        return Err(ApiError::bad_request(format!("requested {asked} without impersonating a user name")));
     }
     may(server, incoming, "", name_resource(&name), &name)?;
     for group in &groups {
@@ -57,6 +57,18 @@ pub fn requested(server: &ApiServer, incoming: &Incoming) -> Result<Option<User>
         groups.push(everybody.into());
     }
     Ok(Some(User { name, uid, groups, extra }))
+}
+
+/// A user without a name, as Go writes a value of its type.
+fn go_syntax(uid: &str, groups: &[String], extra: &BTreeMap<String, Vec<String>>) -> String {
+    let list = |values: &[String]| match values {
+        [] => "[]string(nil)".to_owned(),
+        values => format!("[]string{{{}}}", values.iter().map(|value| quote(value)).collect::<Vec<_>>().join(", ")),
+    };
+    let pairs: Vec<String> = extra.iter().map(|(key, values)| format!("{}:{}", quote(key), list(values))).collect();
+    let extra = if extra.is_empty() { "(nil)".to_owned() } else { format!("{{{}}}", pairs.join(", ")) };
+    let (uid, groups) = (quote(uid), list(groups));
+    format!("&user.DefaultInfo{{Name:\"\", UID:{uid}, Groups:{groups}, Extra:map[string][]string{extra}}}")
 }
 
 /// Namespace and name of a service account's user; any other name is a plain user's.

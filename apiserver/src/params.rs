@@ -196,12 +196,10 @@ pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>, options: &str) -> Resu
 }
 
 fn check_dry_run(values: &[&str], errors: &mut Errors) -> bool {
-    let values: Vec<&str> = values.iter().filter(|v| !v.is_empty()).copied().collect();
-    let dry = !values.is_empty();
     if values.iter().any(|v| *v != "All") {
         errors.not_supported("dryRun", Value::from(values), &["All"]);
     }
-    dry
+    !values.is_empty()
 }
 
 #[derive(Debug, Default, Clone)]

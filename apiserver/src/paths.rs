@@ -9,7 +9,7 @@ use crate::server::ApiServer;
 use api::kinds::KINDS;
 use api::status::ApiError;
 use http::{HeaderValue, Method, Response, header};
-use pki::service_account::{DEFAULT_ISSUER, JWKS_PATH, OPENID_CONFIGURATION_PATH};
+use pki::service_account::{DEFAULT_ISSUER, DISCOVERY_MAX_AGE_SECONDS, JWKS_PATH, OPENID_CONFIGURATION_PATH};
 use serde_json::json;
 
 /// Answers a request that is about no resource. Discovery of versions and `/version` are read only; the others answer any
@@ -35,15 +35,23 @@ pub fn serve(server: &ApiServer, incoming: &Incoming) -> Result<Response<Body>, 
         }
         ["apis", ..] => discovery::serve(server, incoming).unwrap_or_else(|| Ok(not_found())),
         _ if path == JWKS_PATH => {
-            Ok(response::bytes(200, "application/jwk-set+json", server.pki.service_accounts().jwks()))
+            Ok(cached(response::bytes(200, "application/jwk-set+json", server.pki.service_accounts().jwks())))
         }
         _ if path == OPENID_CONFIGURATION_PATH => {
-            let jwks = format!("{DEFAULT_ISSUER}{JWKS_PATH}");
+            let host = server.address.get().map(|address| format!("https://{address}"));
+            let jwks = format!("{}{JWKS_PATH}", host.as_deref().unwrap_or(DEFAULT_ISSUER));
             let document = server.pki.service_accounts().openid_configuration(DEFAULT_ISSUER, &jwks);
-            Ok(response::bytes(200, "application/json", document))
+            Ok(cached(response::bytes(200, "application/json", document)))
         }
         _ => Ok(not_found()),
     }
+}
+
+/// What those who verify service-account tokens may keep for a while.
+fn cached(mut response: Response<Body>) -> Response<Body> {
+    let value = HeaderValue::from_str(&format!("public, max-age={DISCOVERY_MAX_AGE_SECONDS}"));
+    response.headers_mut().extend(value.ok().map(|value| (header::CACHE_CONTROL, value)));
+    response
 }
 
 /// What `/` lists.

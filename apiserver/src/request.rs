@@ -95,7 +95,7 @@ where
     let upgrade = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
     let (parts, body) = request.into_parts();
     let query = Query::parse(parts.uri.query());
-    let route = Route::parse(&parts.method, &percent_decode(parts.uri.path(), false), &query);
+    let route = Route::parse(&parts.method, &percent_decode(parts.uri.path()), &query);
     // A failure is told in the form that is wanted, and where there is no such, for people to read.
     let output = negotiate::output(&parts.headers, &query, Transforms::None).unwrap_or(INDENTED);
     // Only names that the server knows: clients must not be able to fill the metrics with others.

@@ -113,16 +113,14 @@ fn method_verb(method: &Method) -> &'static str {
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
+    /// As Go parses one: a pair with a semicolon or a broken escape counts as not sent.
     pub fn parse(query: Option<&str>) -> Query {
-        let pairs = query.unwrap_or_default().split('&').filter(|p| !p.is_empty());
-        Query(
-            pairs
-                .map(|pair| {
-                    let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    (percent_decode(key, true), percent_decode(value, true))
-                })
-                .collect(),
-        )
+        let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.contains(';'));
+        let decoded = pairs.filter_map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Some((unescape(key, true)?, unescape(value, true)?))
+        });
+        Query(decoded.collect())
     }
 
     /// The first value of a key.
@@ -140,29 +138,29 @@ impl Query {
     }
 }
 
-/// Decodes `%XX` (and `+` as a space in queries); what is not a valid escape stays as it is.
-pub fn percent_decode(text: &str, plus: bool) -> String {
-    if !text.contains(['%', '+']) {
-        return text.to_owned();
-    }
+/// Decodes `%XX`; a text with a broken escape stays as it is.
+pub fn percent_decode(text: &str) -> String {
+    unescape(text, false).unwrap_or_else(|| text.to_owned())
+}
+
+/// Decodes `%XX`, and `plus` as a space; `None` if an escape is broken.
+fn unescape(text: &str, plus: bool) -> Option<String> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let escaped = bytes.get(at + 1..at + 3).filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
-        let escaped = escaped.and_then(|hex| std::str::from_utf8(hex).ok());
-        match (bytes[at], escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
-            (b'%', Some(byte)) => {
-                out.push(byte);
-                at += 3;
-                continue;
+        match bytes[at] {
+            b'%' => {
+                let hex = bytes.get(at + 1..at + 3).filter(|hex| hex.iter().all(u8::is_ascii_hexdigit))?;
+                out.push(u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?);
+                at += 2;
             }
-            (b'+', _) if plus => out.push(b' '),
-            (byte, _) => out.push(byte),
+            b'+' if plus => out.push(b' '),
+            byte => out.push(byte),
         }
         at += 1;
     }
-    String::from_utf8_lossy(&out).into_owned()
+    Some(String::from_utf8_lossy(&out).into_owned())
 }
 
 #[cfg(test)]
@@ -207,7 +205,12 @@ mod tests {
 
     #[test]
     fn only_two_hexadecimal_digits_are_an_escape() {
-        assert_eq!(percent_decode("a%2Fb%+f%2", false), "a/b%+f%2");
+        assert_eq!(percent_decode("a%2Fb+"), "a/b+");
+        for broken in ["a%2Fb%+f", "%f", "%2"] {
+            assert_eq!(percent_decode(broken), broken);
+        }
+        let query = Query::parse(Some("a=%&b;c=1&d=+x%20"));
+        assert_eq!((query.get("a"), query.get("b;c"), query.get("d")), (None, None, Some(" x ")));
     }
 
     #[test]

@@ -374,7 +374,7 @@ fn path(bytes: &[u8]) -> bool {
     let text = text(bytes);
     let query = Query::parse(text.split_once('?').map(|(_, query)| query));
     for method in [Method::GET, Method::POST, Method::DELETE] {
-        let route = Route::parse(&method, &percent_decode(&text, false), &query);
+        let route = Route::parse(&method, &percent_decode(&text), &query);
         // A key is made of parts that hold no slash.
         for part in [&route.group, &route.version, &route.namespace, &route.resource, &route.subresource, &route.name] {
             assert!(!part.contains('/'), "{route:?}");

@@ -125,6 +125,11 @@ impl<'a> Call<'a> {
         if self.name.is_empty() {
             return Err(ApiError::bad_request("Name parameter required."));
         }
+        let problems = api::names::path_segment(self.name);
+        if !problems.is_empty() {
+            let name = api::field::quote(self.name);
+            return Err(ApiError::bad_request(format!("Name parameter invalid: {name}: {}", problems.join(";"))));
+        }
         let found = self.server.store.get(&self.key()).map_err(|error| match error {
             // Whoever asks for one object knows its key; lists name it.
             storage::Error::Unreadable { reason, .. } => ApiError::internal(reason),
