@@ -6,6 +6,7 @@ pub mod authz;
 #[cfg(test)]
 mod bad_input;
 mod bootstrap;
+mod cel;
 mod columns;
 mod component_status;
 mod dangling;

@@ -6,6 +6,7 @@ use super::inputs::{DEFINITION, DEPLOYMENT};
 use super::readers::{type_of, writer};
 use super::{PER_BYTE, SPARE, is_long};
 use crate::authn::User;
+use crate::cel;
 use crate::kinds::Context;
 use crate::negotiate;
 use crate::registry::meta;
@@ -115,6 +116,14 @@ const SHAPES: &[Shape] = &[
     Shape { name: "devices of a claim", make: |n| object("resource.k8s.io/v1", "ResourceClaim", &format!(r#""status":{{"devices":[{}]}}"#, list(n, |i| format!(r#"{{"driver":"d","pool":"p","device":"d{i}"}}"#)))), read: validate_status },
     Shape { name: "networks of a policy", make: |n| object("networking.k8s.io/v1", "NetworkPolicy", &format!(r#""spec":{{"podSelector":{{}},"ingress":[{{"from":[{}]}}]}}"#, list(n, |i| format!(r#"{{"ipBlock":{{"cidr":"c{i}"}}}}"#)))), read: validate_any },
     Shape { name: "owners", make: |n| typed(&format!(r#"{{"metadata":{{"ownerReferences":[{}]}}}}"#, list(n, |i| format!(r#"{{"uid":"{i}"}}"#)))), read: owners },
+    Shape { name: "elements of an expression", make: |n| format!("[{}]", list(n, |i| format!("{i:20}"))).into(), read: compiled },
+    Shape { name: "conditions of an expression", make: |n| "object.a &&".repeat(n).into(), read: compiled },
+    Shape { name: "an expression's nesting", make: |n| format!("[{}]", list(n.div_ceil(20), |_| "[".repeat(100) + &"]".repeat(100))).into(), read: compiled },
+    Shape { name: "names that an expression does not have", make: |n| format!("[{}]", list(n, |i| format!("name_of_something_{i}"))).into(), read: compiled },
+    Shape { name: "what is no expression", make: |n| "a b ]] ".repeat(n).into(), read: compiled },
+    Shape { name: "strings without an end", make: |n| "'a\n".repeat(n).into(), read: compiled },
+    Shape { name: "types that double", make: |n| format!("[{}]", list(n.div_ceil(60), |_| format!("[1]{}", ".map(x, {x: x})".repeat(40)))).into(), read: compiled },
+    Shape { name: "values that may be there", make: |n| format!("[{}]", list(n.div_ceil(50), |_| format!("a{}", ".optMap(x, x)".repeat(40)))).into(), read: compiled },
 ];
 
 fn typed(text: &str) -> Vec<u8> {
@@ -319,6 +328,11 @@ fn manager(bytes: &[u8]) {
     let mut errors = Errors::new();
     managed::validate_managed_fields(&json!({"metadata": {"managedFields": [entry]}}), &mut errors);
     let _ = ApiError::invalid("", "A", "a", &errors);
+}
+
+fn compiled(bytes: &[u8]) {
+    let environment = cel::admission(cel::Admission { params: true, authorizer: true });
+    let _ = cel::compile_here(&String::from_utf8_lossy(bytes), &environment);
 }
 
 fn validate(bytes: &[u8]) {

@@ -43,3 +43,13 @@ pub const PASSWORDS: &str = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJ
 
 /// A request of `CN=ann, O=dev`.
 pub const REQUEST: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlIWE1IOENBUUF3SFRFTk1Bc0dBMVVFQ2d3RVpHVjJjekVNTUFvR0ExVUVBd3dEWVc1dU1Ga3dFd1lIS29aSQp6ajBDQVFZSUtvWkl6ajBEQVFjRFFnQUVzN0pWbWlNWVVCZldkOW1NYStTeGRLZG9TOC82bzFkYkZqaTZwQkJmCkszSXN2Y3BrT1U1M1doa05zTkoxNlRtYU96VWZLU0RMaTY3QitRc29KMmtQRTZBQU1Bb0dDQ3FHU000OUJBTUMKQTBnQU1FVUNJRmRrSVdpNXRjcVJDOE5wVEVjeG85SUlFVFFEUHFFOEt3aXpsV3B3QS9rckFpRUE3cldld1d4awp5ZVFoL1VwYVV0RVJybEY0SnMxR2JkbVdBQkJyN2krVEZTbz0KLS0tLS1FTkQgQ0VSVElGSUNBVEUgUkVRVUVTVC0tLS0tCg==";
+
+/// Expressions with all that the language has.
+pub const EXPRESSIONS: &[&str] = &[
+    "object.spec.replicas <= params.max && !has(object.metadata.labels) || -1.5e3 < 0x1F",
+    "[1, 2].map(x, x * 2).all(i, v, string(v) in {'a': b'\\xff', \"b\": br'\\d'}) ? true : false // c",
+    "device.attributes['a'].?b[?'c'].optMap(x, x.matches('^[a-z]+$')).orValue(false)",
+    "cel.bind(x, device, x.driver == 'a' && x.capacity['b'].c.isGreaterThan(quantity('1')))",
+    "[JSONPatch{op: 'add', path: '/a', value: Object.a{?b: object.?y}}].size() > 0",
+    "'%d %.2f'.format([1, 2.0]) == '''é\n''' && duration('1h') > timestamp(1) - timestamp('2026-01-01T00:00:00Z')",
+];

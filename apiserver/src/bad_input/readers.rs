@@ -4,6 +4,7 @@
 use super::edit::nodes;
 use super::inputs::*;
 use crate::authn::{Authenticators, Passwords, StaticTokens};
+use crate::cel;
 use crate::decode::{self, Patch};
 use crate::kinds::certificate_signing_request as requests;
 use crate::negotiate::{self, Format};
@@ -81,6 +82,7 @@ static OTHERS: &[Reader] = &[
     Reader { name: "names", inputs: || texts(&["web-0.example.com/a_b", "[::1]:80", "50%"]), read: all_names },
     Reader { name: "addresses", inputs: || texts(&["10.0.0.0/8", "fd00::/64", "::ffff:1.2.3.4", "010.1.2.3"]), read: addresses },
     Reader { name: "schedule", inputs: || texts(&["*/5 0-4,8 1 jan mon-fri", "@every 1h", "TZ=UTC 0 0 * * *"]), read: schedule },
+    Reader { name: "expression", inputs: || texts(EXPRESSIONS), read: expression },
     Reader { name: "path", inputs: || texts(&["/api/v1/namespaces/a/pods/b/log", "/apis/apps/v1/watch/namespaces/a%2Fb/deployments/%2e%2e", "/openapi/v3"]), read: path },
     Reader { name: "query", inputs: || texts(&["labelSelector=a%3Db&fieldSelector=metadata.name%3Dx&limit=5&resourceVersion=7&resourceVersionMatch=Exact&timeoutSeconds=1&watch=1", "fieldManager=m&force=true&fieldValidation=Strict&dryRun=All", "gracePeriodSeconds=0&propagationPolicy=Orphan&pretty=1"]), read: query },
     Reader { name: "Accept", inputs: || texts(&["application/json;as=Table;v=v1;g=meta.k8s.io,application/vnd.kubernetes.protobuf;q=0.5,*/*", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"]), read: accept },
@@ -368,6 +370,22 @@ fn schedule(bytes: &[u8]) -> bool {
     let job = json!({"spec": {"schedule": text(bytes), "timeZone": text(bytes)}});
     resources::builtin("batch", "cronjobs").rules.validate(&job, &mut errors);
     !errors.0.iter().any(|error| error.field == "spec.schedule")
+}
+
+/// One that compiles does so with blanks around it, too.
+fn expression(bytes: &[u8]) -> bool {
+    let text = text(bytes);
+    let environments =
+        [cel::admission(cel::Admission { params: true, authorizer: true }).with_patches(), cel::device()];
+    let types = environments.map(|environment| {
+        let found = cel::compile(&text, &environment);
+        match &found {
+            Ok(_) => assert_eq!(cel::compile(&format!(" {text}\n"), &environment), found, "{text}"),
+            Err(why) => assert!(!why.contains(cel::FAILED), "{text}"),
+        }
+        found
+    });
+    types.iter().any(Result::is_ok)
 }
 
 fn path(bytes: &[u8]) -> bool {

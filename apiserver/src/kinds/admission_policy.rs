@@ -1,6 +1,9 @@
-//! ValidatingAdmissionPolicy, MutatingAdmissionPolicy and their bindings. Expressions are compiled where they run.
+//! ValidatingAdmissionPolicy, MutatingAdmissionPolicy and their bindings.
+
+mod binding;
 
 use super::conditions::validate_conditions;
+use super::expressions::{evaluated, validate_expression};
 use super::labels::validate_selector;
 use super::path::{Path, child, has, invalid_each, list, one_of, opt_text, required_text, text, texts};
 use super::subresources::keep_metadata;
@@ -8,6 +11,7 @@ use super::webhook_configuration::{
     default_scopes, set_missing, split_api_version, validate_match_conditions, validate_rule,
 };
 use super::{Context, MetadataChecks, Rules};
+use crate::cel::{self, Admission, BOOL, Environment, NULL, STRING, Type};
 use api::field::Errors;
 use api::{Value, document, names};
 use serde_json::json;
@@ -56,8 +60,8 @@ macro_rules! policy_rules {
 
 policy_rules!(ValidatingAdmissionPolicy, default_policy, validate_validating);
 policy_rules!(MutatingAdmissionPolicy, default_policy, validate_mutating);
-policy_rules!(ValidatingAdmissionPolicyBinding, default_binding, validate_validating_binding);
-policy_rules!(MutatingAdmissionPolicyBinding, default_binding, validate_mutating_binding);
+policy_rules!(ValidatingAdmissionPolicyBinding, default_binding, binding::validate_validating_binding);
+policy_rules!(MutatingAdmissionPolicyBinding, default_binding, binding::validate_mutating_binding);
 
 fn default_policy(policy: &mut Value) {
     let Some(spec) = policy.get_mut("spec").filter(|spec| spec.is_object()) else { return };
@@ -105,11 +109,40 @@ fn validate_policy(spec: &Value, old: Option<&Value>, mutates: bool, errors: &mu
     let old = old.and_then(|old| child(old, "spec"));
     let same = |key| old.is_some_and(|old| child(old, key) == child(spec, key));
     if !(same("paramKind") && same("matchConditions")) {
-        validate_match_conditions(spec, &SPEC, errors);
+        validate_match_conditions(spec, has(spec, "paramKind"), &SPEC, errors);
     }
 }
 
-fn validate_variables(spec: &Value, errors: &mut Errors) {
+/// What the expressions of a policy can name: the request, parameters, and variables, which see those before them.
+struct Scope {
+    admission: Admission,
+    variables: Option<Vec<(String, Type)>>,
+}
+
+impl Scope {
+    fn new(spec: &Value, has_variables: bool) -> Scope {
+        let admission = Admission { params: has(spec, "paramKind"), authorizer: true };
+        Scope { admission, variables: has_variables.then(Vec::new) }
+    }
+
+    fn environment(&self) -> Environment {
+        let environment = cel::admission(self.admission);
+        match &self.variables {
+            Some(variables) => {
+                environment.with("variables", Type::object("kubernetes.variables", variables.iter().cloned()))
+            }
+            None => environment,
+        }
+    }
+
+    /// Messages do not ask what anybody may do.
+    fn without_authorizer(&self) -> Environment {
+        let admission = Admission { authorizer: false, ..self.admission };
+        Scope { admission, variables: self.variables.clone() }.environment()
+    }
+}
+
+fn validate_variables(spec: &Value, scope: &mut Scope, errors: &mut Errors) {
     let path = SPEC.at("variables");
     for (i, variable) in list(spec, "variables").iter().enumerate() {
         let path = path.index(i);
@@ -119,8 +152,14 @@ fn validate_variables(spec: &Value, errors: &mut Errors) {
         } else if !is_identifier(name) {
             errors.invalid(path.at("name"), name, "must be a valid CEL identifier");
         }
-        if text(variable, "expression").trim().is_empty() {
+        let expression = text(variable, "expression");
+        if expression.trim().is_empty() {
             errors.required(path.at("expression"), "expression is not specified");
+            continue;
+        }
+        let ty = validate_expression(expression, &scope.environment(), &[], &path.at("expression"), errors);
+        if let Some(variables) = &mut scope.variables {
+            variables.push((name.to_owned(), ty.map_or(cel::DYN, |ty| ty.of_variable())));
         }
     }
 }
@@ -155,7 +194,9 @@ fn is_identifier(name: &str) -> bool {
 
 fn validate_validating(policy: &Value, old: Option<&Value>, spec: &Value, errors: &mut Errors) {
     validate_policy(spec, old, false, errors);
-    validate_variables(spec, errors);
+    let mut scope = Scope::new(spec, !list(spec, "variables").is_empty());
+    validate_variables(spec, &mut scope, errors);
+    let (environment, for_messages) = (scope.environment(), scope.without_authorizer());
     let (validations, annotations) = (list(spec, "validations"), list(spec, "auditAnnotations"));
     if validations.is_empty() && annotations.is_empty() {
         for key in ["validations", "auditAnnotations"] {
@@ -164,7 +205,7 @@ fn validate_validating(policy: &Value, old: Option<&Value>, spec: &Value, errors
     }
     let path = SPEC.at("validations");
     for (i, validation) in validations.iter().enumerate() {
-        validate_validation(validation, &path.index(i), errors);
+        validate_validation(validation, [&environment, &for_messages], &path.index(i), errors);
     }
     const MAX_ANNOTATIONS: usize = 20;
     const MAX_VALUE: usize = 5 << 10;
@@ -184,6 +225,8 @@ fn validate_validating(policy: &Value, old: Option<&Value>, spec: &Value, errors
             errors.required(path.at("valueExpression"), "valueExpression is not specified");
         } else if expression.len() > MAX_VALUE {
             errors.required(path.at("valueExpression"), format!("must not exceed {MAX_VALUE} bytes in length"));
+        } else if let Err(why) = evaluated(expression, &environment, &[STRING, NULL]) {
+            errors.invalid(path.at("valueExpression"), text(annotation, "valueExpression"), why);
         }
         if !seen.insert(key) {
             errors.duplicate(path.at("key"), key);
@@ -191,14 +234,19 @@ fn validate_validating(policy: &Value, old: Option<&Value>, spec: &Value, errors
     }
 }
 
-fn validate_validation(validation: &Value, path: &Path, errors: &mut Errors) {
-    if text(validation, "expression").trim().is_empty() {
+fn validate_validation(validation: &Value, [own, for_message]: [&Environment; 2], path: &Path, errors: &mut Errors) {
+    let expression = text(validation, "expression");
+    if expression.trim().is_empty() {
         errors.required(path.at("expression"), "expression is not specified");
+    } else {
+        validate_expression(expression, own, &[BOOL], &path.at("expression"), errors);
     }
     for key in ["messageExpression", "message"] {
         let value = text(validation, key);
         if !value.is_empty() && value.trim().is_empty() {
             errors.invalid(path.at(key), value, "must be non-empty if specified");
+        } else if key == "messageExpression" && !value.is_empty() {
+            validate_expression(value, for_message, &[STRING], &path.at(key), errors);
         }
     }
     let message = text(validation, "message");
@@ -212,14 +260,16 @@ fn validate_validation(validation: &Value, path: &Path, errors: &mut Errors) {
 
 fn validate_mutating(_: &Value, old: Option<&Value>, spec: &Value, errors: &mut Errors) {
     validate_policy(spec, old, true, errors);
-    validate_variables(spec, errors);
+    let mut scope = Scope::new(spec, true);
+    validate_variables(spec, &mut scope, errors);
+    let environment = scope.environment().with_patches();
     let mutations = list(spec, "mutations");
     let path = SPEC.at("mutations");
     if mutations.is_empty() {
         errors.required(path, "mutations must contain at least one item");
     }
     for (i, mutation) in mutations.iter().enumerate() {
-        validate_mutation(mutation, &path.index(i), errors);
+        validate_mutation(mutation, &environment, &path.index(i), errors);
     }
     let path = SPEC.at("reinvocationPolicy");
     match text(spec, "reinvocationPolicy") {
@@ -228,7 +278,7 @@ fn validate_mutating(_: &Value, old: Option<&Value>, spec: &Value, errors: &mut 
     }
 }
 
-fn validate_mutation(mutation: &Value, path: &Path, errors: &mut Errors) {
+fn validate_mutation(mutation: &Value, environment: &Environment, path: &Path, errors: &mut Errors) {
     let kind = text(mutation, "patchType");
     let (field, other) = match kind {
         "" => return errors.required(path.at("patchType"), ""),
@@ -243,7 +293,11 @@ fn validate_mutation(mutation: &Value, path: &Path, errors: &mut Errors) {
         Some(patch) if text(patch, "expression").trim().is_empty() => {
             errors.required(path.at(field).at("expression"), "");
         }
-        Some(_) => {}
+        Some(patch) => {
+            let made = if kind == "JSONPatch" { cel::json_patch() } else { cel::patched_object() };
+            let expression = text(patch, "expression").trim();
+            validate_expression(expression, environment, &[made], &path.at(field).at("expression"), errors);
+        }
     }
     if has(mutation, other) {
         let message = format!("must not be specified when patchType is {kind}");
@@ -328,70 +382,6 @@ fn validate_status(status: &Value, errors: &mut Errors) {
         }
     }
     validate_conditions(list(status, "conditions"), &Path::root("status.conditions"), errors);
-}
-
-fn validate_mutating_binding(binding: &Value, old: Option<&Value>, spec: &Value, errors: &mut Errors) {
-    validate_binding(binding, old, spec, errors);
-    if let Some(resources) = child(spec, "matchResources") {
-        validate_mutable(resources, &SPEC.at("matchResources"), errors);
-    }
-}
-
-fn validate_binding(_: &Value, _: Option<&Value>, spec: &Value, errors: &mut Errors) {
-    match text(spec, "policyName") {
-        "" => errors.required(SPEC.at("policyName"), ""),
-        name => invalid_each(errors, &SPEC.at("policyName"), name, names::dns1123_subdomain(name)),
-    }
-    if let Some(reference) = child(spec, "paramRef") {
-        validate_param_ref(reference, &SPEC.at("paramRef"), errors);
-    }
-    if let Some(resources) = child(spec, "matchResources") {
-        validate_match(resources, &SPEC.at("matchResources"), errors);
-    }
-}
-
-fn validate_validating_binding(binding: &Value, old: Option<&Value>, spec: &Value, errors: &mut Errors) {
-    validate_binding(binding, old, spec, errors);
-    let actions: Vec<&str> = texts(spec, "validationActions").collect();
-    let path = SPEC.at("validationActions");
-    let mut seen = HashSet::new();
-    for (i, action) in actions.iter().enumerate() {
-        one_of(errors, &path.index(i), action, &["Audit", "Deny", "Warn"]);
-        if !seen.insert(action) {
-            errors.duplicate(path.index(i), *action);
-        }
-    }
-    if actions.contains(&"Deny") && actions.contains(&"Warn") {
-        const WHY: &str = "must not contain both Deny and Warn (repeating the same validation failure information in \
-            the API response and headers serves no purpose)";
-        errors.invalid(path, json!(actions), WHY);
-    }
-    if actions.is_empty() {
-        errors.required(path, "at least one validation action is required");
-    }
-}
-
-fn validate_param_ref(reference: &Value, path: &Path, errors: &mut Errors) {
-    let name = text(reference, "name");
-    if !name.is_empty() {
-        invalid_each(errors, &path.at("name"), name, names::path_segment(name));
-        if has(reference, "selector") {
-            errors.forbidden(path.at("name"), "name and selector are mutually exclusive");
-        }
-    }
-    if let Some(selector) = child(reference, "selector") {
-        validate_selector(selector, &path.at("selector"), errors);
-        if !name.is_empty() {
-            errors.forbidden(path.at("selector"), "name and selector are mutually exclusive");
-        }
-    } else if name.is_empty() {
-        errors.required(path, "one of name or selector must be specified");
-    }
-    let at = path.at("parameterNotFoundAction");
-    match text(reference, "parameterNotFoundAction") {
-        "" => errors.required(at, ""),
-        action => one_of(errors, &at, action, &["Deny", "Allow"]),
-    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod endpoint_slice;
 mod endpoints;
 mod equality;
 pub mod event;
+mod expressions;
 mod flow_schema;
 pub mod horizontal_pod_autoscaler;
 mod ingress;

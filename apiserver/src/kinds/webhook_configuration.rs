@@ -1,8 +1,10 @@
 //! MutatingWebhookConfiguration and ValidatingWebhookConfiguration, and what admission policies share with them.
 
+use super::expressions::validate_expression;
 use super::labels::validate_selector;
 use super::path::{Path, child, has, int, invalid_each, list, one_of, opt_text, required_text, text, texts};
 use super::{MetadataChecks, Rules};
+use crate::cel::{self, Admission, BOOL};
 use api::field::{Errors, quote};
 use api::{Value, document, names};
 use serde_json::json;
@@ -170,7 +172,7 @@ fn validate_webhook(webhook: &Value, lenient: Leniency, path: &Path, errors: &mu
     let config = child(webhook, "clientConfig").unwrap_or(&Value::Null);
     validate_client(config, &path.at("clientConfig"), errors);
     if !lenient.unchanged_conditions {
-        validate_match_conditions(webhook, path, errors);
+        validate_match_conditions(webhook, false, path, errors);
     }
 }
 
@@ -355,8 +357,8 @@ pub fn validate_review_versions(versions: &[&str], known: bool, path: &Path, err
     }
 }
 
-/// Checks the names of `matchConditions` and that there is an expression; expressions are compiled where they run.
-pub fn validate_match_conditions(object: &Value, path: &Path, errors: &mut Errors) {
+/// Checks `matchConditions`; their expressions may have parameters where there is a kind of them.
+pub fn validate_match_conditions(object: &Value, has_params: bool, path: &Path, errors: &mut Errors) {
     const MAX: usize = 64;
     let path = path.at("matchConditions");
     let conditions = list(object, "matchConditions");
@@ -364,10 +366,14 @@ pub fn validate_match_conditions(object: &Value, path: &Path, errors: &mut Error
         errors.too_many(path, conditions.len(), MAX);
     }
     let mut seen = HashSet::new();
+    let environment = cel::admission(Admission { params: has_params, authorizer: true });
     for (i, condition) in conditions.iter().enumerate() {
         let path = path.index(i);
-        if text(condition, "expression").trim().is_empty() {
-            errors.required(path.at("expression"), "");
+        match text(condition, "expression").trim() {
+            "" => errors.required(path.at("expression"), ""),
+            expression => {
+                validate_expression(expression, &environment, &[BOOL], &path.at("expression"), errors);
+            }
         }
         let name = text(condition, "name");
         if name.is_empty() {

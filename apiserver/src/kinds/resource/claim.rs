@@ -2,6 +2,7 @@
 
 use super::names::{validate_fully_qualified, validate_label};
 use super::{MAX_CONFIGS, MAX_REQUESTS, each, each_once};
+use crate::cel::{self, ANY, BOOL};
 use crate::kinds::csi_driver::validate_driver_name;
 use crate::kinds::labels::validate_key;
 use crate::kinds::path::{Path, child, int, invalid_each, list, one_of, opt_text, text};
@@ -140,7 +141,7 @@ fn validate_devices(request: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// Checks the `selectors` of a request or a class; expressions are compiled where they run.
+/// Checks the `selectors` of a request or a class.
 pub fn validate_selectors(object: &Value, path: &Path, errors: &mut Errors) {
     each(list(object, "selectors"), MAX_SELECTORS, &path.at("selectors"), errors, |selector, path, errors| {
         let path = path.at("cel");
@@ -149,9 +150,19 @@ pub fn validate_selectors(object: &Value, path: &Path, errors: &mut Errors) {
             Some(cel) if text(cel, "expression").len() > MAX_EXPRESSION => {
                 errors.too_long(path.at("expression"), MAX_EXPRESSION);
             }
-            Some(_) => {}
+            Some(cel) => validate_expression(text(cel, "expression"), &path.at("expression"), errors),
         }
     });
+}
+
+/// Checks an expression that says whether a device will do.
+fn validate_expression(expression: &str, path: &Path, errors: &mut Errors) {
+    let why = match cel::compile(expression, &cel::device()) {
+        Ok(ty) if [BOOL, ANY].contains(&ty) => return,
+        Ok(ty) => format!("must evaluate to bool or the unknown type, not {}", ty.full_name()),
+        Err(why) => why,
+    };
+    errors.invalid(path, expression, why);
 }
 
 fn validate_toleration(toleration: &Value, path: &Path, errors: &mut Errors) {
