@@ -75,7 +75,8 @@ pub enum BadValue {
 
 impl BadValue {
     /// Bytes that the value shows, about.
-    fn len(&self) -> usize {
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
         match self {
             BadValue::Value(Value::String(text)) | BadValue::Printed(text) => text.len(),
             BadValue::Value(other) => crate::document::size(other),

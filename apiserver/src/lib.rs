@@ -17,6 +17,7 @@ mod endpoints;
 mod health;
 mod identity;
 mod impersonate;
+mod json_schema;
 pub mod kinds;
 mod kubelet;
 mod metrics;

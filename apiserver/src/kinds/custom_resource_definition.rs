@@ -1,9 +1,9 @@
 //! CustomResourceDefinition: names, versions and their schemas, conversion, stored versions.
 
 mod beta;
+mod defaults;
 mod schema;
 mod structural;
-mod values;
 mod versions;
 
 use super::path::{Path, child, descend, flag, has, immutable, list, required_one_of, shown, text, texts};
@@ -11,11 +11,14 @@ use super::webhook_configuration::{validate_client, validate_review_versions};
 use super::{Context, MetadataChecks, Rules};
 use api::field::{Errors, quote};
 use api::{Value, document, names};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 pub use beta::from_v1beta1;
 use schema::Leniency;
 use serde_json::json;
 use std::collections::HashSet;
 use versions::{Shared, validate_shared, validate_version};
+use x509_parser::prelude::Pem;
 
 pub struct CustomResourceDefinition;
 
@@ -47,10 +50,12 @@ impl Rules for CustomResourceDefinition {
         let none = json!({"kind": "", "plural": ""});
         document::set(definition, "status", json!({"conditions": null, "acceptedNames": none, "storedVersions": null}));
         remember_stored_version(definition);
+        settle_schemas(definition);
     }
 
     fn prepare_for_update(&self, definition: &mut Value, _: &Value, _: &Context) {
         remember_stored_version(definition);
+        settle_schemas(definition);
     }
 
     fn check(&self, definition: &Value, old: Option<&Value>, errors: &mut Errors) {
@@ -65,6 +70,9 @@ impl Rules for CustomResourceDefinition {
         let old_spec = old.and_then(|old| child(old, "spec"));
         validate_spec(spec, old_spec, errors);
         if let Some(old) = old {
+            if is_established(old) {
+                validate_ca_bundle(spec, old_spec, errors);
+            }
             validate_fixed(definition, old, errors);
         }
         validate_status(definition, errors);
@@ -113,6 +121,15 @@ fn remember_stored_version(definition: &mut Value) {
     }
 }
 
+fn settle_schemas(definition: &mut Value) {
+    let versions = definition.pointer_mut("/spec/versions").and_then(Value::as_array_mut);
+    for version in versions.into_iter().flatten() {
+        if let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema").filter(|schema| schema.is_object()) {
+            defaults::settle(schema);
+        }
+    }
+}
+
 fn schema_of(version: &Value) -> Option<&Value> {
     descend(version, &["schema", "openAPIV3Schema"])
 }
@@ -149,7 +166,7 @@ fn validate_spec(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
     }
     let shared = Shared::of(versions);
     for (i, version) in versions.iter().enumerate() {
-        validate_version(version, &shared, lenient, &path.index(i), errors);
+        validate_version(version, old_versions, &shared, lenient, &path.index(i), errors);
     }
     let all = || shared.printed(spec);
     let mut seen = HashSet::new();
@@ -172,7 +189,7 @@ fn validate_spec(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
         }
     }
     validate_names(crd_names, &SPEC.at("names"), errors);
-    validate_shared(versions, &shared, lenient, errors);
+    validate_shared(versions, old_versions, &shared, lenient, errors);
     validate_conversion(spec, old, errors);
 }
 
@@ -233,14 +250,48 @@ fn validate_conversion(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
     validate_review_versions(&versions, before.is_empty() || known(before), &reviews, errors);
 }
 
+/// Whether somebody serves the custom resources.
+fn is_established(definition: &Value) -> bool {
+    let mut conditions = document::get_list(definition, "status.conditions").iter();
+    conditions.any(|condition| text(condition, "type") == "Established" && text(condition, "status") == "True")
+}
+
+/// Checks the certificates by which a webhook is known, unless those before were wrong too.
+fn validate_ca_bundle(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
+    let bundle = |spec| descend(spec, &["conversion", "webhook", "clientConfig"]).map_or("", |at| text(at, "caBundle"));
+    let before = old.map(bundle).unwrap_or_default();
+    let conversion = child(spec, "conversion").unwrap_or(&Value::Null);
+    let now = bundle(spec);
+    if now.is_empty() || text(conversion, "strategy") != "Webhook" || wrong_certificates(before).is_some() {
+        return;
+    }
+    if let Some(why) = wrong_certificates(now) {
+        let why = format!("unable to load root certificates: {why}");
+        errors.invalid(SPEC.at("conversion.webhookClientConfig.caBundle"), now, why);
+    }
+}
+
+/// Why there is no certificate in a text in base64; nothing is right too.
+fn wrong_certificates(encoded: &str) -> Option<&'static str> {
+    let bytes = STANDARD.decode(encoded).unwrap_or_default();
+    let blocks: Vec<Pem> = Pem::iter_from_buffer(&bytes).filter_map(Result::ok).collect();
+    let certificates = || blocks.iter().filter(|block| block.label == "CERTIFICATE");
+    if encoded.is_empty() || certificates().any(|block| block.parse_x509().is_ok()) {
+        None
+    } else if blocks.is_empty() {
+        Some("unable to parse bytes as PEM block")
+    } else if certificates().next().is_some() {
+        Some("failed to parse certificate: x509: malformed certificate")
+    } else {
+        Some("no valid certificate authority data seen")
+    }
+}
+
 /// What cannot change: the place of the custom resources in the store.
 fn validate_fixed(definition: &Value, old: &Value, errors: &mut Errors) {
-    let established = document::get_list(old, "status.conditions")
-        .iter()
-        .any(|condition| text(condition, "type") == "Established" && text(condition, "status") == "True");
     let spec = |object| child(object, "spec").unwrap_or(&Value::Null);
     let names = |object| descend(object, &["spec", "names"]).unwrap_or(&Value::Null);
-    if established {
+    if is_established(old) {
         immutable(errors, spec(definition), spec(old), &SPEC, "scope");
         immutable(errors, names(definition), names(old), &SPEC.at("names"), "kind");
     }

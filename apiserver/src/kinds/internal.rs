@@ -21,6 +21,8 @@ struct Field {
     /// The field's name in the API; letters' case does not count.
     json: &'static str,
     kind: Option<&'static str>,
+    /// Whether it holds a map of them.
+    of_keys: bool,
     /// What stands for a value that is not set; `None` leaves the field out.
     zero: Option<&'static str>,
     of_parent: bool,
@@ -32,6 +34,10 @@ impl Field {
     fn parse(word: &'static str) -> Field {
         let (word, embedded) = word.strip_prefix('+').map_or((word, false), |word| (word, true));
         let (word, kind) = word.split_once(':').map_or((word, None), |(word, kind)| (word, Some(kind)));
+        let (kind, of_keys) = match kind.and_then(|kind| kind.strip_prefix('@')) {
+            Some(kind) => (Some(kind), true),
+            None => (kind, false),
+        };
         let (word, zero) = match word.split_once('=') {
             Some((word, zero)) => (word, Some(zero)),
             None if word.ends_with('*') => (word.trim_end_matches('*'), Some("null")),
@@ -40,14 +46,14 @@ impl Field {
         };
         let (word, of_parent) = word.strip_suffix('^').map_or((word, false), |word| (word, true));
         let (name, json) = word.split_once('/').unwrap_or((word, word));
-        Field { name, json, kind, zero, of_parent, embedded }
+        Field { name, json, kind, of_keys, zero, of_parent, embedded }
     }
 }
 
 /// The value in one line, as error messages show it. `kind` is a type of the table.
 pub fn compact(kind: &str, value: &Value) -> String {
     let mut printer = Printer { out: String::new(), indent: None };
-    printer.value(Some(kind), value, &Value::Null);
+    printer.value((Some(kind), false), value, &Value::Null);
     printer.out
 }
 
@@ -60,7 +66,7 @@ pub fn compact_list(kind: &str, values: &[Value]) -> String {
 /// The value over several lines, each level indented by one space.
 pub fn pretty(kind: &str, value: &Value) -> String {
     let mut printer = Printer { out: String::new(), indent: Some(0) };
-    printer.value(Some(kind), value, &Value::Null);
+    printer.value((Some(kind), false), value, &Value::Null);
     printer.out
 }
 
@@ -71,15 +77,16 @@ struct Printer {
 }
 
 impl Printer {
-    fn value(&mut self, kind: Option<&str>, value: &Value, parent: &Value) {
-        match (value, kind.and_then(|kind| TYPES.get(kind))) {
+    fn value(&mut self, (kind, of_keys): Holds, value: &Value, parent: &Value) {
+        match (value, kind.filter(|_| !of_keys).and_then(|kind| TYPES.get(kind))) {
             (Value::Array(items), _) => {
-                let items = items.iter().map(|item| (None, kind, Some(item), "null", &Value::Null));
+                let items = items.iter().map(|item| (None, (kind, false), Some(item), "null", &Value::Null));
                 self.list('[', ']', items.collect());
             }
             (Value::Object(fields), None) => {
+                let below = (kind, false);
                 let fields =
-                    fields.iter().map(|(key, value)| (Some(key.as_str()), None, Some(value), "null", &Value::Null));
+                    fields.iter().map(|(key, value)| (Some(key.as_str()), below, Some(value), "null", &Value::Null));
                 self.list('{', '}', fields.collect());
             }
             (_, Some(fields)) if value.is_object() || value.is_null() => {
@@ -115,7 +122,7 @@ impl Printer {
             match value {
                 Some(value) => self.value(kind, value, parent),
                 // A structure that is no pointer is there, with all its fields.
-                None if zero == "\"\"" && kind.is_some() => self.value(kind, &Value::Null, parent),
+                None if zero == "\"\"" && kind.0.is_some() => self.value(kind, &Value::Null, parent),
                 None => self.out.push_str(zero),
             }
         }
@@ -134,7 +141,10 @@ impl Printer {
     }
 }
 
-type Entry<'a> = (Option<&'a str>, Option<&'a str>, Option<&'a Value>, &'a str, &'a Value);
+type Entry<'a> = (Option<&'a str>, Holds<'a>, Option<&'a Value>, &'a str, &'a Value);
+
+/// A type of the table, where it is one, and whether a map of it stands there.
+type Holds<'a> = (Option<&'a str>, bool);
 
 fn collect<'a>(fields: &'static [Field], value: &'a Value, parent: &'a Value, found: &mut Vec<Entry<'a>>) {
     for field in fields {
@@ -151,7 +161,9 @@ fn collect<'a>(fields: &'static [Field], value: &'a Value, parent: &'a Value, fo
             (None, None) => {}
             (Some(Value::Array(items)), None) if items.is_empty() => {}
             (Some(Value::Object(fields)), None) if fields.is_empty() => {}
-            (own, zero) => found.push((Some(field.name), field.kind, own, zero.unwrap_or("null"), value)),
+            (own, zero) => {
+                found.push((Some(field.name), (field.kind, field.of_keys), own, zero.unwrap_or("null"), value));
+            }
         }
     }
 }

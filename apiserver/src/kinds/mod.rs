@@ -33,7 +33,7 @@ mod lease;
 mod namespace;
 mod network_policy;
 mod node;
-mod path;
+pub(crate) mod path;
 mod persistent_volume;
 mod persistent_volume_claim;
 pub mod pod;

@@ -136,7 +136,8 @@ pub fn carry_over(object: &mut Value, old: &Value) {
 
 /// Checks metadata as the kind does, of a new object.
 pub fn validate(object: &Value, resource: &Resource, errors: &mut Errors) {
-    validate_named(object, resource, &|name, prefix| resource.rules.validate_name_of(object, name, prefix), errors);
+    let names = |name: &str, prefix| resource.rules.validate_name_of(object, name, prefix);
+    validate_named(object, resource.kind.namespaced, &names, errors);
     if resource.rules.metadata_checks().finalizers {
         validate_finalizer_domains(object, errors);
     }
@@ -145,15 +146,20 @@ pub fn validate(object: &Value, resource: &Resource, errors: &mut Errors) {
 /// Checks what holds for metadata of every kind: whatever a kind takes as a name, it has to fit into a path; no other key
 /// may look like it.
 pub fn validate_any(object: &Value, resource: &Resource, errors: &mut Errors) {
-    validate_named(object, resource, &path_segment, errors);
+    validate_named(object, resource.kind.namespaced, &path_segment, errors);
 }
 
-fn validate_named(
-    object: &Value,
-    resource: &Resource,
-    problems: &dyn Fn(&str, bool) -> Vec<String>,
-    errors: &mut Errors,
-) {
+/// Checks metadata of an object in another one, of whatever kind. It may do without a name.
+pub fn validate_embedded(object: &Value, errors: &mut Errors) {
+    if document::name(object).is_empty() {
+        let mut named = object.clone();
+        document::set(&mut named, "metadata.name", "fakename");
+        return validate_embedded(&named, errors);
+    }
+    validate_named(object, !document::get_str(object, "metadata.namespace").is_empty(), &path_segment, errors);
+}
+
+fn validate_named(object: &Value, namespaced: bool, problems: &dyn Fn(&str, bool) -> Vec<String>, errors: &mut Errors) {
     let empty = Map::new();
     let metadata = document::get_map(object, "metadata").unwrap_or(&empty);
     let text = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default();
@@ -170,7 +176,7 @@ fn validate_named(
             errors.invalid("metadata.name", name, message);
         }
     }
-    if resource.kind.namespaced {
+    if namespaced {
         for message in names::dns1123_label(text("namespace")) {
             errors.invalid("metadata.namespace", text("namespace"), message);
         }

@@ -1,7 +1,9 @@
 //! The OpenAPI schema of a version: what Kubernetes takes of it, and what its extensions need.
 
+use super::defaults;
 use super::structural::{self, JUNCTORS, additional, field_at, item};
-use super::values;
+use crate::json_schema;
+use crate::kinds::internal;
 use crate::kinds::path::{Path, child, entries, flag, list, opt_text, shown, text, texts};
 use api::Value;
 use api::field::Errors;
@@ -39,7 +41,7 @@ impl Leniency {
         let mut errors = Errors::new();
         structural::validate(schema, &NOWHERE, &mut errors);
         found.not_structural = structural::unreadable(schema).is_some() || !errors.is_empty();
-        found.unpruned_defaults = !found.not_structural && values::has_unpruned_defaults(schema);
+        found.unpruned_defaults = !found.not_structural && defaults::has_unpruned_defaults(schema);
         found
     }
 
@@ -61,6 +63,8 @@ pub fn validate(schema: &Value, has_status: bool, lenient: Leniency, path: &Path
         const WHY: &str =
             "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
         errors.invalid(path.at("type"), text(schema, "type"), WHY);
+    } else if has_status {
+        only_allowed_at_the_root(schema, path, errors);
     }
     if flag(schema, "nullable") {
         errors.forbidden(path.at("nullable"), "nullable cannot be true at the root");
@@ -70,13 +74,87 @@ pub fn validate(schema: &Value, has_status: bool, lenient: Leniency, path: &Path
         let known = errors.0.len();
         structural::validate(schema, path, errors);
         if errors.0.len() == known {
-            values::validate_defaults(schema, !lenient.unpruned_defaults, path, errors);
+            defaults::validate_defaults(schema, !lenient.unpruned_defaults, path, errors);
         }
     }
     Walk { lenient, root: true, inside_metadata: false, no_defaults: None }.schema(schema, path, errors);
     if let Some(why) = unreadable.filter(|_| errors.0.len() == before) {
         errors.invalid(path, "", why);
     }
+}
+
+/// What may stand at the root beside a status that is written by itself, in Go's names and in those of the API.
+const AT_THE_ROOT: [(&str, &str); 22] = [
+    ("Description", "description"),
+    ("Type", "type"),
+    ("Format", "format"),
+    ("Title", "title"),
+    ("Maximum", "maximum"),
+    ("ExclusiveMaximum", "exclusiveMaximum"),
+    ("Minimum", "minimum"),
+    ("ExclusiveMinimum", "exclusiveMinimum"),
+    ("MaxLength", "maxLength"),
+    ("MinLength", "minLength"),
+    ("Pattern", "pattern"),
+    ("MaxItems", "maxItems"),
+    ("MinItems", "minItems"),
+    ("UniqueItems", "uniqueItems"),
+    ("MultipleOf", "multipleOf"),
+    ("Required", "required"),
+    ("Items", "items"),
+    ("Properties", "properties"),
+    ("ExternalDocs", "externalDocs"),
+    ("Example", "example"),
+    ("XPreserveUnknownFields", "x-kubernetes-preserve-unknown-fields"),
+    ("XValidations", "x-kubernetes-validations"),
+];
+/// Schemas in a schema that a message shows.
+const SHOWN_MAX: usize = 500;
+
+fn only_allowed_at_the_root(schema: &Value, path: &Path, errors: &mut Errors) {
+    let is_zero = |value: &Value| match value {
+        Value::Bool(set) => !set,
+        Value::String(text) => text.is_empty(),
+        other => other.is_null(),
+    };
+    let mut set = schema.as_object().into_iter().flatten().filter(|(_, value)| !is_zero(value));
+    if set.all(|(key, _)| AT_THE_ROOT.iter().any(|(_, allowed)| allowed == key)) {
+        return;
+    }
+    let names: Vec<&str> = AT_THE_ROOT.iter().map(|(name, _)| *name).collect();
+    let names = names.join(" ");
+    let why =
+        format!("only [{names}] fields are allowed at the root of the schema if the status subresource is enabled");
+    let mut count = 0;
+    structural::visit(schema, &mut |_| count += 1);
+    let shown = match count {
+        0..=SHOWN_MAX => internal::compact("JSONSchemaProps", &in_memory(schema)),
+        _ => "{}".to_owned(),
+    };
+    errors.invalid_printed(path, shown, why);
+}
+
+/// A schema in the shape that upstream has in memory.
+fn in_memory(schema: &Value) -> Value {
+    let Some(fields) = schema.as_object() else { return schema.clone() };
+    let each = |values: &Value| match values {
+        Value::Array(items) => items.iter().map(in_memory).collect(),
+        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), in_memory(value))).collect(),
+        other => other.clone(),
+    };
+    let fields = fields.iter().map(|(key, value)| {
+        let value = match (key.as_str(), value) {
+            ("items", Value::Array(_)) => json!({"jsonSchemas": each(value)}),
+            ("items", _) => json!({"schema": in_memory(value)}),
+            ("additionalProperties" | "additionalItems", Value::Bool(allows)) => json!({"allows": allows}),
+            ("additionalProperties" | "additionalItems", _) => json!({"allows": true, "schema": in_memory(value)}),
+            ("allOf" | "anyOf" | "oneOf" | "properties" | "patternProperties" | "definitions", _) => each(value),
+            ("not", _) => in_memory(value),
+            _ => value.clone(),
+        };
+        (key.clone(), value)
+    });
+    fields.collect()
 }
 
 /// Where in a schema one is.
@@ -113,6 +191,10 @@ impl Walk<'_> {
         }
         for (i, nested) in list(schema, "items").iter().enumerate() {
             below.schema(nested, &items.index(i), errors);
+        }
+        let dependencies = path.at("dependencies");
+        for (name, nested) in entries(schema, "dependencies").filter(|(_, nested)| nested.is_object()) {
+            below.schema(nested, &dependencies.key(name), errors);
         }
         extensions(schema, path, errors);
         if !self.lenient.sets_of_objects && text(schema, "type") == "array" {
@@ -357,41 +439,11 @@ fn rules(schema: &Value, path: &Path, errors: &mut Errors) {
 
 /// The formats in a schema that v1.36 does not know, for warnings.
 pub fn unknown_formats(schema: &Value) -> Vec<String> {
-    const TEXT: [&str; 25] = [
-        "bsonobjectid",
-        "uri",
-        "email",
-        "hostname",
-        "ipv4",
-        "ipv6",
-        "cidr",
-        "mac",
-        "uuid",
-        "uuid3",
-        "uuid4",
-        "uuid5",
-        "isbn",
-        "isbn10",
-        "isbn13",
-        "creditcard",
-        "ssn",
-        "hexcolor",
-        "rgbcolor",
-        "byte",
-        "password",
-        "date",
-        "duration",
-        "datetime",
-        "k8sshortname",
-    ];
     let mut unknown = Vec::new();
     structural::visit(schema, &mut |schema| {
         let format = text(schema, "format");
         let known = match text(schema, "type") {
-            "" | "string" => {
-                let plain = format.replace('-', "");
-                TEXT.contains(&plain.as_str()) || plain == "k8slongname"
-            }
+            "" | "string" => json_schema::is_known_format(format),
             "integer" => matches!(format, "int32" | "int64"),
             "number" => matches!(format, "float" | "double"),
             _ => false,

@@ -3,6 +3,7 @@
 //!
 //! See "Specifying a structural schema" in upstream's documentation of custom resources.
 
+use crate::json_schema::pattern::Pattern;
 use crate::kinds::path::{Path, child, descend, entries, flag, list, opt_text, text};
 use api::Value;
 use api::field::Errors;
@@ -193,6 +194,10 @@ fn value_validation(schema: &Value, skip: bool, skip_first: bool, path: &Path, e
     }
     if let Some(nested) = child(schema, "not") {
         nested_validation(nested, false, &path.at("not"), errors);
+    }
+    let pattern = text(schema, "pattern");
+    if let Err(why) = Pattern::parse(pattern) {
+        errors.invalid(path.at("pattern"), pattern, format!("must be a valid regular expression, but isn't: {why}"));
     }
 }
 

@@ -4,7 +4,7 @@ use super::schema::{self, Leniency};
 use super::{SPEC, schema_of, structural};
 use crate::kinds::internal;
 use crate::kinds::path::{Path, child, descend, flag, list, opt_text, text};
-use api::field::Errors;
+use api::field::{Errors, is_printable, quote_json};
 use api::{Value, names};
 use std::collections::HashSet;
 
@@ -54,12 +54,25 @@ impl Shared {
     }
 }
 
+/// Whether the version had the same selectable fields before.
+fn has_same_fields(version: &Value, old: &[Value]) -> bool {
+    let before = old.iter().find(|before| text(before, "name") == text(version, "name"));
+    before.is_some_and(|before| list(before, "selectableFields") == list(version, "selectableFields"))
+}
+
 fn has_status(version: &Value) -> bool {
     descend(version, &["subresources", "status"]).is_some()
 }
 
 /// Checks what is a version's own.
-pub fn validate_version(version: &Value, shared: &Shared, lenient: Leniency, path: &Path, errors: &mut Errors) {
+pub fn validate_version(
+    version: &Value,
+    old: &[Value],
+    shared: &Shared,
+    lenient: Leniency,
+    path: &Path,
+    errors: &mut Errors,
+) {
     let name = text(version, "name");
     let messages = names::dns1035_label(name);
     if !messages.is_empty() {
@@ -76,9 +89,10 @@ pub fn validate_version(version: &Value, shared: &Shared, lenient: Leniency, pat
         validate_columns(version, path, errors);
     }
     if !shared.fields {
+        let known = has_same_fields(version, old);
         // Upstream looks for the schema beside the fields, where one that is shared is not.
         match schema_of(version).filter(|_| !shared.schema) {
-            Some(schema) => validate_selectable(version, schema, path, errors),
+            Some(schema) => validate_selectable(version, schema, known, path, errors),
             None if list(version, "selectableFields").is_empty() => {}
             None => {
                 const WHY: &str = "may only be set when `version.schema.openAPIV3Schema` is not included";
@@ -89,8 +103,9 @@ pub fn validate_version(version: &Value, shared: &Shared, lenient: Leniency, pat
 }
 
 /// Checks what all versions share, as upstream sees it: in the specification itself.
-pub fn validate_shared(versions: &[Value], shared: &Shared, lenient: Leniency, errors: &mut Errors) {
+pub fn validate_shared(versions: &[Value], old: &[Value], shared: &Shared, lenient: Leniency, errors: &mut Errors) {
     let Some(first) = versions.first() else { return };
+    let known = has_same_fields(first, old);
     let schema = schema_of(first);
     if let Some(schema) = schema.filter(|_| shared.schema) {
         let path = SPEC.at("validation.openAPIV3Schema");
@@ -104,7 +119,7 @@ pub fn validate_shared(versions: &[Value], shared: &Shared, lenient: Leniency, e
     }
     if shared.fields && !list(first, "selectableFields").is_empty() {
         match schema.filter(|_| shared.schema) {
-            Some(schema) => validate_selectable(first, schema, &SPEC, errors),
+            Some(schema) => validate_selectable(first, schema, known, &SPEC, errors),
             None => {
                 errors.invalid(SPEC.at("selectableFields"), "", "may only be set when validations.schema is included");
             }
@@ -116,23 +131,26 @@ fn validate_deprecation(version: &Value, path: &Path, errors: &mut Errors) {
     const MAX: usize = 256;
     let Some(warning) = opt_text(version, "deprecationWarning") else { return };
     let at = path.at("deprecationWarning");
+    // Upstream has a pointer here, which it shows as JSON.
+    let shown = || quote_json(warning);
     if !flag(version, "deprecated") {
-        return errors.invalid(at, warning, "can only be set for deprecated versions");
+        return errors.invalid_printed(at, shown(), "can only be set for deprecated versions");
     }
     if warning.len() > MAX {
-        errors.invalid(at, warning, format!("must be <= {MAX} characters long"));
+        errors.invalid_printed(at, shown(), format!("must be <= {MAX} characters long"));
     }
     if warning.is_empty() {
-        errors.invalid(at, warning, "must not be an empty string");
+        errors.invalid_printed(at, shown(), "must not be an empty string");
     }
-    if let Some((i, _)) = warning.char_indices().find(|(_, c)| c.is_control() || (c.is_whitespace() && *c != ' ')) {
+    if let Some((i, _)) = warning.char_indices().find(|(_, c)| !is_printable(*c)) {
         let message =
             format!("must only contain printable UTF-8 characters; non-printable character found at index {i}");
-        errors.invalid(at, warning, message);
+        errors.invalid_printed(at, shown(), message);
     }
 }
 
-fn validate_selectable(version: &Value, schema: &Value, path: &Path, errors: &mut Errors) {
+/// `known` says that they are as before; there may then be too many.
+fn validate_selectable(version: &Value, schema: &Value, known: bool, path: &Path, errors: &mut Errors) {
     const MAX: usize = 8;
     const SCALAR: &str = "must point to a field of type string, boolean or integer. Enum string fields and strings with \
         formats are allowed.";
@@ -163,7 +181,7 @@ fn validate_selectable(version: &Value, schema: &Value, path: &Path, errors: &mu
             errors.duplicate(at, json_path);
         }
     }
-    if seen.len() > MAX {
+    if seen.len() > MAX && !known {
         errors.too_many(path, seen.len(), MAX);
     }
 }
