@@ -8,11 +8,10 @@ use std::time::Duration;
 use api::status::ApiError;
 use api::{Value, document, time};
 use futures::future::join_all;
+use jiff::Timestamp;
 use serde_json::json;
 use storage::{Error, Range, Watch};
 
-use crate::decode;
-use crate::registry::{Call, Part};
 use crate::resources::{self, Resource};
 use crate::server::ApiServer;
 
@@ -101,30 +100,12 @@ async fn note_all(server: &ApiServer, concerned: impl Fn(&Value) -> bool) -> Res
 
 /// Notes it for one, if that says anything new.
 async fn note(server: &ApiServer, name: &str) {
-    let call =
-        Call { manager: MANAGER, subresource: "status", applies: true, ..Call::internal(server, schemas(), "", name) };
-    let wanted = |old: &Value| -> Result<Option<Value>, ApiError> {
-        let level = server.store.get(&levels().key("", level(old))).map_err(|error| server.store_error(error))?;
-        Ok(unsaid(old, level.is_some(), &time::format(call.now)))
+    let wanted = |schema: &Value, now: Timestamp| -> Result<Option<Value>, ApiError> {
+        let level = server.store.get(&levels().key("", level(schema))).map_err(|error| server.store_error(error))?;
+        let condition = unsaid(schema, level.is_some(), &time::format(now));
+        Ok(condition.map(|condition| json!({ "conditions": [condition] })))
     };
-    let change = |old: &Value| match wanted(old)? {
-        Some(condition) => {
-            let applied = json!({
-                "apiVersion": schemas().api_version, "kind": schemas().kind.kind, "metadata": { "name": name },
-                "status": { "conditions": [condition] },
-            });
-            decode::applied_to(&call, old, &applied, true)
-        }
-        None => Ok(old.clone()),
-    };
-    let noted = async {
-        let old = server.read(&call)?.into_value(schemas())?;
-        if wanted(&old)?.is_some() {
-            server.update(&call, Part::Status, &change).await?;
-        }
-        Ok::<_, ApiError>(())
-    };
-    match noted.await {
+    match server.apply_own_status(schemas(), name, MANAGER, wanted).await {
         Err(failure) if failure.code != 404 => {
             tracing::warn!(%failure, name, "a FlowSchema's status is not up to date")
         }

@@ -97,7 +97,7 @@ impl ApiServer {
             "kind": "Service", "apiVersion": "v1",
             "metadata": { "name": SERVICE, "namespace": "default", "labels": labels },
             "spec": {
-                "clusterIP": cluster_ip, "type": "ClusterIP", "sessionAffinity": "None",
+                "clusterIP": cluster_ip, "type": "ClusterIP", "sessionAffinity": "None", "ipFamilyPolicy": "SingleStack",
                 "ports": [{ "name": "https", "protocol": "TCP", "port": 443, "targetPort": port }],
             },
         });

@@ -11,7 +11,7 @@ use crate::metrics::Metrics;
 use crate::registry::{Call, Part};
 use crate::resources::{self, Resource};
 use crate::server::{ApiServer, Options};
-use crate::{dangling, kubelet, reserve};
+use crate::{dangling, decode, kubelet, reserve};
 use anyhow::Context;
 use api::Value;
 use api::document;
@@ -19,8 +19,10 @@ use api::status::ApiError;
 use async_trait::async_trait;
 use futures::future::try_join_all;
 use ipnet::IpNet;
+use jiff::Timestamp;
 use pki::Pki;
 use pki::service_account::DEFAULT_ISSUER;
+use serde_json::json;
 use std::sync::Arc;
 use storage::Store;
 use tokio::sync::Semaphore;
@@ -108,22 +110,18 @@ impl ApiServer {
             try_join_all(group.into_iter().map(|object| self.ensure(object))).await?;
         }
         let cidrs = resources::builtin("networking.k8s.io", "servicecidrs");
-        let call = Call::internal(self, cidrs, "", DEFAULT_CIDR);
-        let change = |old: &Value| {
-            let mut cidr = old.clone();
-            if document::get(old, "status.conditions").is_none() {
-                document::set(&mut cidr, "status", bootstrap::service_cidr_status(call.now));
-            }
-            Ok(cidr)
+        let wanted = |cidr: &Value, now| {
+            let is_new = document::get(cidr, "status.conditions").is_none();
+            Ok(is_new.then(|| bootstrap::service_cidr_status(now)))
         };
-        self.update(&call, Part::Status, &change).await.map(|_| ())
+        self.apply_own_status(cidrs, DEFAULT_CIDR, "kubernetes-service-cidr-controller", wanted).await
     }
 
     /// Creates an object, or completes the one that is there.
     async fn ensure(&self, wanted: Value) -> Result<(), ApiError> {
         let resource = resource_of(&wanted)?;
         let (namespace, name) = (document::namespace(&wanted).to_owned(), document::name(&wanted).to_owned());
-        let call = Call::internal(self, resource, &namespace, &name);
+        let call = Call { manager: bootstrap::manager(&wanted), ..Call::internal(self, resource, &namespace, &name) };
         let existing = match self.read(&call) {
             Ok(object) => Some(object.into_value(resource)?),
             Err(failure) if failure.code == 404 => None,
@@ -138,6 +136,31 @@ impl ApiServer {
                 self.create_own(&call, wanted).await
             }
         }
+    }
+
+    /// Applies a status to an object of the cluster, as one of upstream's controllers inside the server: what `wanted` gives for the
+    /// object and the time, if anything.
+    pub(crate) async fn apply_own_status(
+        &self,
+        resource: &'static Resource,
+        name: &str,
+        manager: &str,
+        wanted: impl Fn(&Value, Timestamp) -> Result<Option<Value>, ApiError> + Sync,
+    ) -> Result<(), ApiError> {
+        let call = Call { manager, subresource: "status", applies: true, ..Call::internal(self, resource, "", name) };
+        let change = |old: &Value| {
+            let Some(status) = wanted(old, call.now)? else { return Ok(old.clone()) };
+            let applied = json!({
+                "apiVersion": resource.api_version, "kind": resource.kind.kind, "metadata": { "name": name },
+                "status": status,
+            });
+            decode::applied_to(&call, old, &applied, true)
+        };
+        let old = self.read(&call)?.into_value(resource)?;
+        if wanted(&old, call.now)?.is_some() {
+            self.update(&call, Part::Status, &change).await?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn create_own(&self, call: &Call<'_>, mut object: Value) -> Result<(), ApiError> {

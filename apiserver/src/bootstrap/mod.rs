@@ -7,7 +7,7 @@ pub mod flow_control;
 mod rbac;
 mod reconcile;
 
-use api::Value;
+use api::{Value, document};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -49,6 +49,14 @@ pub fn documents(settings: &Settings) -> Vec<Value> {
     all
 }
 
+/// As whom upstream writes an object.
+pub fn manager(object: &Value) -> &'static str {
+    match document::get_str(object, "kind") {
+        "FlowSchema" | "PriorityLevelConfiguration" => "api-priority-and-fairness-config-producer-v1",
+        _ => "kube-apiserver",
+    }
+}
+
 fn namespaces() -> impl Iterator<Item = Value> {
     let names = ["default", "kube-system", "kube-public", "kube-node-lease"];
     names.into_iter().map(|name| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }))
@@ -86,7 +94,6 @@ pub fn service_cidr_status(now: Timestamp) -> Value {
     json!({ "conditions": [{
         "type": "Ready",
         "status": "True",
-        "reason": "",
         "message": "Kubernetes default Service CIDR is ready",
         "lastTransitionTime": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     }] })

@@ -300,7 +300,7 @@ fn acting_as_somebody_is_a_right_of_its_own() {
         ann.acting_as("ann").with("impersonate-group", "system:masters").get("/api/v1/nodes").await.is(403);
         let robot = format!("system:serviceaccount:{}:robot", here.name);
         ann.acting_as(&robot).get("/version").await.fails_with(403, "serviceaccounts \"robot\" is forbidden");
-        ann.with("impersonate-group", "dev").get("/version").await.is(500);
+        ann.with("impersonate-group", "dev").get("/version").await.is(400);
         let review = json!({ "kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1" });
         let who = async |client: &Client| {
             let answer = client.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", &review).await.is(201);
