@@ -14,6 +14,7 @@ mod decode;
 mod discovery;
 pub mod encryption;
 mod endpoints;
+mod go_regexp;
 mod health;
 mod identity;
 mod impersonate;

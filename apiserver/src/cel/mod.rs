@@ -11,7 +11,6 @@ mod format;
 mod macros;
 mod parse;
 mod problem;
-mod regex;
 mod types;
 mod unify;
 mod validators;

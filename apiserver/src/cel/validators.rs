@@ -2,10 +2,11 @@
 //! types.
 
 use super::check::Checked;
+use super::format;
 use super::parse::{Parsed, each_part};
 use super::problem::{MAX_PROBLEMS, Problem, Source};
 use super::types::Type;
-use super::{format, regex};
+use crate::go_regexp::Pattern;
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, ListExpr, LiteralValue, MapExpr};
 
 /// What an expression has wrong though its types fit.
@@ -108,7 +109,7 @@ fn is_taken(function: &str, argument: &LiteralValue) -> bool {
         ("duration", LiteralValue::String(text)) => api::time::parse_duration(text.inner()).is_ok(),
         ("timestamp", LiteralValue::String(text)) => is_time(text.inner()),
         ("timestamp", LiteralValue::Int(seconds)) => TIMES.contains(seconds.inner()),
-        ("matches", LiteralValue::String(text)) => regex::is_valid(text.inner()),
+        ("matches", LiteralValue::String(text)) => Pattern::parse(text.inner()).is_ok(),
         _ => true,
     }
 }

@@ -7,13 +7,12 @@ pub mod embedded;
 mod formats;
 mod name;
 mod numbers;
-pub mod pattern;
 
+use crate::go_regexp::Pattern;
 use crate::kinds::path::{Path, child, descend, entries, flag, int, list, text, texts};
 use api::Value;
 use api::field::{BadValue, ErrorType, Errors, TEXT_MAX, quote, quote_json};
 use name::Name;
-use pattern::Pattern;
 use regex::bytes::Regex;
 use std::collections::{HashMap, HashSet};
 

@@ -3,7 +3,7 @@
 //!
 //! See "Specifying a structural schema" in upstream's documentation of custom resources.
 
-use crate::json_schema::pattern::Pattern;
+use crate::go_regexp::Pattern;
 use crate::kinds::path::{Path, child, descend, entries, flag, list, opt_text, text};
 use api::Value;
 use api::field::Errors;

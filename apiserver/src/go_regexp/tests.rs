@@ -28,6 +28,51 @@ fn what_means_something_else_in_go() {
 }
 
 #[test]
+fn patterns_are_told_from_other_texts() {
+    let patterns = [
+        "",
+        "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        "(?i)a(?:b)(?P<n>c)(?<m>d)",
+        r"\d+\.\p{Greek}\pL\x41\x{1F600}",
+        "a{2,}?",
+        "a{x",
+        "[]a]",
+        "[^]]",
+        "[[:alpha:]-]",
+        r"[\w\-.]",
+        "a*?b+?c??",
+        "^*",
+        r"\012\01",
+        "[a-]",
+        "[+--]",
+        r"^\$\{.*\}$",
+        "(a|)",
+        "(?)",
+    ];
+    let others = [
+        "(*)",
+        "a|*",
+        "(?<!a)",
+        "a{1001}",
+        "a{2,1}",
+        r"\1",
+        r"\y",
+        "[b-a]",
+        "[[:alfa:]]",
+        "(?P<>a)",
+        r"\x4",
+        r"[\b]",
+        r"\8",
+        "a{2}{3}",
+    ];
+    for (texts, expected) in [(&patterns[..], true), (&others, false)] {
+        for text in texts {
+            assert_eq!(Pattern::parse(text).is_ok(), expected, "{text}");
+        }
+    }
+}
+
+#[test]
 fn what_is_wrong_is_told_in_gos_words() {
     for (pattern, why) in [
         ("(a", "missing closing ): `(a`"),
