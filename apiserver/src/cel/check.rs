@@ -10,13 +10,15 @@ use cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, ListExpr, LiteralValue, MapExpr, SelectExpr, StructExpr,
     operators,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Types are made of no more parts than this. Each `map(x, {x: x})` doubles what it is applied to.
 const MAX_TYPE: usize = 4_096;
 
 /// The types of all parts of an expression.
 pub struct Checked {
+    /// The variables of the environment that it reads.
+    pub variables: BTreeSet<String>,
     types: HashMap<u64, Type>,
     root: u64,
 }
@@ -39,6 +41,7 @@ pub fn check(parsed: &Parsed, source: &Source<'_>, environment: &Environment) ->
         source,
         environment,
         locals: Vec::new(),
+        variables: BTreeSet::new(),
         types: HashMap::new(),
         known: Substitutions::default(),
         fresh: 0,
@@ -48,9 +51,9 @@ pub fn check(parsed: &Parsed, source: &Source<'_>, environment: &Environment) ->
     if !checker.problems.is_empty() {
         return Err(checker.problems);
     }
-    let Checker { types, known, .. } = checker;
+    let Checker { types, known, variables, .. } = checker;
     let types = types.into_iter().map(|(id, ty)| (id, known.apply(&ty, true))).collect();
-    Ok(Checked { types, root: parsed.expr.id })
+    Ok(Checked { variables, types, root: parsed.expr.id })
 }
 
 struct Checker<'a> {
@@ -59,6 +62,7 @@ struct Checker<'a> {
     environment: &'a Environment,
     /// The variables of the loops around, the inner ones last.
     locals: Vec<(String, Type)>,
+    variables: BTreeSet<String>,
     types: HashMap<u64, Type>,
     known: Substitutions,
     fresh: u32,
@@ -116,9 +120,15 @@ impl Checker<'_> {
     }
 
     fn name(&mut self, id: u64, name: &str) -> Type {
-        let found = self.local(name).cloned();
-        match found.or_else(|| self.environment.ident(name.trim_start_matches('.'))) {
-            Some(ty) => ty,
+        if let Some(ty) = self.local(name) {
+            return ty.clone();
+        }
+        let global = name.trim_start_matches('.');
+        match self.environment.ident(global) {
+            Some(ty) => {
+                self.variables.insert(global.to_owned());
+                ty
+            }
             None => self.undeclared(id, name),
         }
     }

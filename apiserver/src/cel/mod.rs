@@ -15,14 +15,31 @@ mod types;
 mod unify;
 mod validators;
 
+pub use declarations::scalar;
 pub use environment::{Admission, Environment, admission, device, json_patch, patched_object};
 use parking_lot::Mutex;
 use problem::{Problem, Source};
+use std::collections::BTreeSet;
 use std::thread;
 pub use types::{ANY, BOOL, DYN, NULL, STRING, Type};
 
-/// The type of what an expression evaluates to, or what is wrong with it, in the words of the compiler.
-pub fn compile(text: &str, environment: &Environment) -> Result<Type, String> {
+/// An expression that can be evaluated.
+#[derive(Debug, PartialEq)]
+pub struct Compiled {
+    /// The type of what it evaluates to.
+    pub result: Type,
+    variables: BTreeSet<String>,
+}
+
+impl Compiled {
+    /// Whether it reads a variable of its environment.
+    pub fn uses(&self, variable: &str) -> bool {
+        self.variables.contains(variable)
+    }
+}
+
+/// Compiles an expression, or says what is wrong with it, in the words of upstream's compiler.
+pub fn compile(text: &str, environment: &Environment) -> Result<Compiled, String> {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = (text.len() > LONG).then(|| ALONE.lock());
     let found = thread::scope(|scope| {
@@ -42,19 +59,50 @@ pub fn compile(text: &str, environment: &Environment) -> Result<Type, String> {
 const LONG: usize = 4_096;
 /// What is said where the parser broke off without a word.
 pub const FAILED: &str = "unknown parse element encountered";
+/// Words that name nothing.
+const RESERVED: [&str; 21] = [
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+];
+
+/// Whether a word of the language cannot be a name.
+pub fn is_reserved(word: &str) -> bool {
+    RESERVED.contains(&word)
+}
+
 /// The thread that compiles: parser and checker recurse with each level of nesting.
 const THREAD: &str = "cel";
 /// Bytes of its stack, of which only those that are used take memory.
 const STACK: usize = 128 << 20;
 
 /// The same on the thread at hand, whose stack must be large enough.
-pub fn compile_here(text: &str, environment: &Environment) -> Result<Type, String> {
+pub fn compile_here(text: &str, environment: &Environment) -> Result<Compiled, String> {
     let source = Source::new(text);
     let tell = |problems| source.tell(problems);
     let parsed = parse::parse(text, &source, environment.macros()).map_err(tell)?;
     let checked = check::check(&parsed, &source, environment).map_err(tell)?;
     let problems = validators::validate(&parsed, &source, &checked);
-    if problems.is_empty() { Ok(checked.result()) } else { Err(tell(problems)) }
+    let result = checked.result();
+    if problems.is_empty() { Ok(Compiled { result, variables: checked.variables }) } else { Err(tell(problems)) }
 }
 
 #[cfg(test)]

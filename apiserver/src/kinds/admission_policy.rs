@@ -166,30 +166,7 @@ fn validate_variables(spec: &Value, scope: &mut Scope, errors: &mut Errors) {
 
 /// Whether an expression can use this as a name.
 fn is_identifier(name: &str) -> bool {
-    const RESERVED: [&str; 21] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
-    names::c_identifier(name).is_empty() && !RESERVED.contains(&name)
+    names::c_identifier(name).is_empty() && !cel::is_reserved(name)
 }
 
 fn validate_validating(policy: &Value, old: Option<&Value>, spec: &Value, errors: &mut Errors) {

@@ -2,6 +2,7 @@
 
 mod beta;
 mod defaults;
+mod expressions;
 mod schema;
 mod structural;
 mod versions;

@@ -24,7 +24,7 @@ pub fn validate_expression(
 
 /// The type of an expression, or why it is not one of those that are wanted.
 pub fn evaluated(expression: &str, environment: &Environment, wanted: &[Type]) -> Result<Type, String> {
-    let ty = cel::compile(expression, environment)?;
+    let ty = cel::compile(expression, environment)?.result;
     if wanted.is_empty() || wanted.contains(&ty) {
         return Ok(ty);
     }

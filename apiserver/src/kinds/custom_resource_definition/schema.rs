@@ -1,6 +1,7 @@
 //! The OpenAPI schema of a version: what Kubernetes takes of it, and what its extensions need.
 
 use super::defaults;
+use super::expressions;
 use super::structural::{self, JUNCTORS, additional, field_at, item};
 use crate::json_schema;
 use crate::kinds::internal;
@@ -78,8 +79,11 @@ pub fn validate(schema: &Value, has_status: bool, lenient: Leniency, path: &Path
         }
     }
     Walk { lenient, root: true, inside_metadata: false, no_defaults: None }.schema(schema, path, errors);
-    if let Some(why) = unreadable.filter(|_| errors.0.len() == before) {
-        errors.invalid(path, "", why);
+    if errors.0.len() == before {
+        match unreadable {
+            Some(why) => errors.invalid(path, "", why),
+            None => expressions::validate(schema, path, errors),
+        }
     }
 }
 
@@ -395,7 +399,7 @@ fn list_map_keys(schema: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// Checks the form of `x-kubernetes-validations`; expressions are compiled where they run.
+/// Checks the form of `x-kubernetes-validations`.
 fn rules(schema: &Value, path: &Path, errors: &mut Errors) {
     const REASONS: [&str; 4] =
         ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];

@@ -158,8 +158,8 @@ pub fn validate_selectors(object: &Value, path: &Path, errors: &mut Errors) {
 /// Checks an expression that says whether a device will do.
 fn validate_expression(expression: &str, path: &Path, errors: &mut Errors) {
     let why = match cel::compile(expression, &cel::device()) {
-        Ok(ty) if [BOOL, ANY].contains(&ty) => return,
-        Ok(ty) => format!("must evaluate to bool or the unknown type, not {}", ty.full_name()),
+        Ok(compiled) if [BOOL, ANY].contains(&compiled.result) => return,
+        Ok(compiled) => format!("must evaluate to bool or the unknown type, not {}", compiled.result.full_name()),
         Err(why) => why,
     };
     errors.invalid(path, expression, why);
