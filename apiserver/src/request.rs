@@ -15,7 +15,7 @@ use crate::{impersonate, paths, reserve, resources, verbs};
 use api::status::ApiError;
 use bytes::Bytes;
 use futures::FutureExt;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -133,7 +133,11 @@ where
         }
     };
     add_warnings(&mut response, &warnings.0.lock().all);
+    let asks_password = response.status() == StatusCode::UNAUTHORIZED && server.authenticators.passwords.is_some();
     let headers = response.headers_mut();
+    if asks_password {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"kubernetes-master\""));
+    }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
     if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
         headers.insert("audit-id", id);

@@ -72,11 +72,6 @@ pub fn failure(failure: &ApiError, output: Output) -> Response<Body> {
     if failure.retry_after_seconds > 0 {
         response.headers_mut().insert(header::RETRY_AFTER, failure.retry_after_seconds.into());
     }
-    if failure.code == 401 {
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"kubernetes-master\""));
-    }
     response
 }
 

@@ -85,6 +85,17 @@ fn nobody_sees_health_and_version_only() {
 }
 
 #[test]
+fn a_password_is_asked_for_only_where_there_are_some() {
+    crate::run(async {
+        let cluster = crate::bare().start().await.unwrap();
+        let nobody = Client::new(cluster.anonymous_client());
+        let refused = nobody.with("authorization", "Bearer nonsense").get("/version").await;
+        assert_eq!((refused.code, refused.headers.get("www-authenticate")), (401, None));
+        nobody.with("authorization", "Basic Ym9iOndyb25n").get("/api").await.is(403);
+    });
+}
+
+#[test]
 fn credentials_that_are_wrong_are_401() {
     crate::run(async {
         let nobody = Client::new(cluster().await.anonymous_client());
