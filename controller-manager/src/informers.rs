@@ -12,6 +12,7 @@ use component::{Client, Informer, Meta, PartialObject, Projection, Resource, Sto
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::controllers::storage_protection::claims_of;
 use crate::kinds::*;
 
 /// Index: the uids of all owners.
@@ -20,6 +21,8 @@ pub const OWNER: &str = "owner";
 pub const CONTROLLER: &str = "controller";
 /// Index of pods: the node's name.
 pub const NODE: &str = "node";
+/// Index of pods: `namespace/claim` of each claim.
+pub const CLAIM: &str = "claim";
 /// Index of endpoint slices: `namespace/service`.
 pub const SERVICE: &str = "service";
 
@@ -144,7 +147,13 @@ macro_rules! shared {
 }
 
 shared! {
-    pods: Pod = PODS, [(NODE, |pod: &Pod, add: &mut dyn FnMut(&str)| add(&pod.spec.node_name))], |b| b;
+    pods: Pod = PODS,
+        [(NODE, |pod: &Pod, add: &mut dyn FnMut(&str)| add(&pod.spec.node_name)),
+         (CLAIM, |pod: &Pod, add: &mut dyn FnMut(&str)| {
+            for (claim, _) in claims_of(pod) {
+                add(&format!("{}/{claim}", pod.metadata.namespace));
+            }
+        })], |b| b;
     nodes: Node = NODES, [], |b| b;
     replica_sets: ReplicaSet = REPLICA_SETS, [], |b| b;
     replication_controllers: ReplicaSet = REPLICATION_CONTROLLERS, [], |b| b;
@@ -163,6 +172,8 @@ shared! {
     leases: Lease = LEASES, [], |b| b;
     resource_quotas: ResourceQuota = RESOURCE_QUOTAS, [], |b| b;
     service_cidrs: ServiceCidr = SERVICE_CIDRS, [], |b| b;
+    claims: PartialObject = PERSISTENT_VOLUME_CLAIMS, [], |b| b.metadata_only();
+    volumes: PersistentVolume = PERSISTENT_VOLUMES, [], |b| b;
     ip_addresses: PartialObject = IP_ADDRESSES, [], |b| b.metadata_only();
     service_accounts: PartialObject = SERVICE_ACCOUNTS, [], |b| b.metadata_only();
     /// Only the ConfigMaps named `kube-root-ca.crt`.

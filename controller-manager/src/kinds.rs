@@ -2,6 +2,7 @@
 
 use component::meta::{Meta, Projection, StringMap, format_time, or_default, timestamp};
 use jiff::Timestamp;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -30,6 +31,7 @@ projections!(
     Lease,
     RootCertificate,
     ServiceCidr,
+    PersistentVolume,
     Scaled,
     PodDisruptionBudget,
     ResourceQuota
@@ -101,6 +103,32 @@ pub struct PodSpec {
     pub active_deadline_seconds: Option<i64>,
     pub containers: Vec<Container>,
     pub init_containers: Vec<Container>,
+    #[serde(deserialize_with = "claimed")]
+    pub volumes: Vec<Volume>,
+}
+
+/// A volume that is a claim's.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Volume {
+    pub name: String,
+    pub persistent_volume_claim: Option<ClaimSource>,
+    /// A claim that is made for the pod.
+    pub ephemeral: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClaimSource {
+    pub claim_name: String,
+}
+
+/// Only the volumes that are claims': most pods have others alone.
+fn claimed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Volume>, D::Error> {
+    let mut volumes: Vec<Volume> = or_default(deserializer)?;
+    volumes.retain(|volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some());
+    volumes.shrink_to_fit();
+    Ok(volumes)
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -419,6 +447,19 @@ mod tests {
             !Toleration { key: "k".into(), effect: "NoSchedule".into(), ..Toleration::default() }.tolerates(&taint)
         );
     }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct PersistentVolume {
+    pub metadata: Meta,
+    pub status: PersistentVolumeStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct PersistentVolumeStatus {
+    pub phase: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

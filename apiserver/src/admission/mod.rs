@@ -4,6 +4,7 @@
 
 mod certificates;
 mod claim_resize;
+mod default_storage_class;
 mod default_tolerations;
 mod device_admin;
 mod limit_ranger;
@@ -14,6 +15,7 @@ mod priority;
 pub mod resource_quota;
 mod runtime_class;
 mod service_account;
+mod storage_protection;
 mod taint_nodes;
 
 use crate::registry::Call;
@@ -60,6 +62,8 @@ static PLUGINS: &[Plugin] = &[
     Plugin { name: "TaintNodesByCondition", mutate: taint_nodes::mutate, ..PASS },
     Plugin { name: "Priority", mutate: priority::mutate, validate: priority::validate, ..PASS },
     Plugin { name: "DefaultTolerationSeconds", mutate: default_tolerations::mutate, ..PASS },
+    Plugin { name: "DefaultStorageClass", mutate: default_storage_class::mutate, ..PASS },
+    Plugin { name: "StorageObjectInUseProtection", mutate: storage_protection::mutate, ..PASS },
     Plugin { name: "RuntimeClass", mutate: runtime_class::mutate, validate: runtime_class::validate, ..PASS },
     Plugin { name: "PersistentVolumeClaimResize", validate: claim_resize::validate, ..PASS },
     Plugin { name: "CertificateApproval", validate: certificates::approval, ..PASS },

@@ -25,6 +25,7 @@ mod root_ca;
 mod service_account;
 mod service_cidr;
 mod service_pods;
+pub mod storage_protection;
 mod taint_eviction;
 mod ttl_after_finished;
 
@@ -57,6 +58,16 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller::new("resourcequota-controller", resource_quota::watch, resource_quota::reconcile),
     Controller::new("serviceaccount-controller", service_account::watch, service_account::reconcile),
     Controller::new("service-cidr-controller", service_cidr::watch, service_cidr::reconcile),
+    Controller::new(
+        "persistentvolumeclaim-protection-controller",
+        storage_protection::watch_claims,
+        storage_protection::reconcile_claim,
+    ),
+    Controller::new(
+        "persistentvolume-protection-controller",
+        storage_protection::watch_volumes,
+        storage_protection::reconcile_volume,
+    ),
     Controller::new("root-ca-certificate-publisher-controller", root_ca::watch, root_ca::reconcile),
     Controller {
         needs_metadata: true,

@@ -6,6 +6,7 @@
 mod access;
 mod apply;
 mod bad_input;
+mod claims;
 mod client;
 mod encryption;
 mod limits;

@@ -1,0 +1,66 @@
+//! Claims: their default class, and what keeps them while a pod uses them.
+
+use crate::{Space, pod, run};
+use coracle::Cluster;
+use serde_json::{Value, json};
+
+fn claim(name: &str) -> Value {
+    json!({
+        "metadata": { "name": name },
+        "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } },
+    })
+}
+
+#[test]
+fn a_claim_is_kept_while_a_pod_uses_it() {
+    run(async {
+        let cluster = Cluster::builder().hollow_nodes(0).start().await.expect("a cluster");
+        let space = Space::new(&cluster, "claims").await;
+        let made = space.create(&space.core("persistentvolumeclaims"), claim("used")).await;
+        assert_eq!(made["metadata"]["finalizers"], json!(["kubernetes.io/pvc-protection"]));
+        space.create(&space.core("persistentvolumeclaims"), claim("unused")).await;
+        let mut user = pod("user");
+        user["spec"]["nodeName"] = "somewhere".into();
+        user["spec"]["volumes"] = json!([{ "name": "v", "persistentVolumeClaim": { "claimName": "used" } }]);
+        user["metadata"]["finalizers"] = json!(["example.com/hold"]);
+        space.create(&space.core("pods"), user).await;
+
+        let (used, unused) = (space.core("persistentvolumeclaims/used"), space.core("persistentvolumeclaims/unused"));
+        space.client.delete(&used).await.ok();
+        space.client.delete(&unused).await.ok();
+        // Nobody holds the other one; it is deleted later, so the first one had its turn.
+        space.client.until_gone(&unused).await;
+        assert!(space.client.get(&used).await.ok()["metadata"]["deletionTimestamp"].is_string());
+
+        let free = json!({ "metadata": { "finalizers": null } });
+        let user = space.core("pods/user");
+        space.client.patch(&user, "merge", &free).await.ok();
+        space.client.delete_with(&user, &json!({ "gracePeriodSeconds": 0 })).await.ok();
+        space.client.until_gone(&used).await;
+
+        // A namespace with a protected claim and volumes goes as a whole.
+        space.create(&space.core("persistentvolumeclaims"), claim("left")).await;
+        space.client.delete("/api/v1/namespaces/claims").await.ok();
+        space.client.until_gone("/api/v1/namespaces/claims").await;
+    });
+}
+
+#[test]
+fn a_claim_without_a_class_gets_the_newest_default() {
+    run(async {
+        let cluster = crate::bare().start().await.expect("a cluster");
+        let space = Space::new(&cluster, "classes").await;
+        let claims = space.core("persistentvolumeclaims");
+        let none = space.create(&claims, claim("before")).await;
+        assert_eq!(none["spec"]["storageClassName"], Value::Null);
+        let class = json!({
+            "metadata": { "name": "fast", "annotations": { "storageclass.kubernetes.io/is-default-class": "true" } },
+            "provisioner": "example.com/disk",
+        });
+        space.create("/apis/storage.k8s.io/v1/storageclasses", class).await;
+        assert_eq!(space.create(&claims, claim("after")).await["spec"]["storageClassName"], "fast");
+        let mut own = claim("own");
+        own["spec"]["storageClassName"] = "".into();
+        assert_eq!(space.create(&claims, own).await["spec"]["storageClassName"], "");
+    });
+}
