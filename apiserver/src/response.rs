@@ -161,7 +161,8 @@ pub fn write_object(out: &mut Vec<u8>, resource: &Resource, stored: &[u8], outpu
     }
 }
 
-fn shaped(resource: &Resource, object: Value, output: Output, headers: bool) -> Value {
+/// An object in a shape, as JSON.
+pub fn shaped(resource: &Resource, object: Value, output: Output, headers: bool) -> Value {
     match output.shape {
         Shape::Object if headers => object,
         Shape::Object => {

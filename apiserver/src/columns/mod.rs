@@ -55,7 +55,7 @@ const fn printer(
 }
 
 /// The printer of kinds that have none of their own.
-static DEFAULT: Printer = printer("", "", d::CREATED_AT, |o, _| row![document::name(o), get_str(o, CREATED)]);
+static DEFAULT: Printer = printer("", "", d::CREATED_AT, |o, _| row![document::name(o), created(o)]);
 
 #[rustfmt::skip]
 static PRINTERS: &[Printer] = &[
@@ -123,6 +123,14 @@ pub fn printer_of(group: &str, kind: &str) -> &'static Printer {
 }
 
 const CREATED: &str = "metadata.creationTimestamp";
+
+/// When the object was created; of one that never was (a bookmark's), what Go has for no time.
+fn created(object: &Value) -> &str {
+    match get_str(object, CREATED) {
+        "" => "0001-01-01T00:00:00Z",
+        created => created,
+    }
+}
 
 fn name_and_age(object: &Value, now: Timestamp) -> Vec<Value> {
     row![document::name(object), age(object, now)]

@@ -8,6 +8,7 @@ use crate::resources::Resource;
 use crate::response;
 use crate::selection::Selection;
 use crate::server::ApiServer;
+use crate::table::IncludeObject;
 use api::codec::protobuf;
 use api::status::ApiError;
 use bytes::Bytes;
@@ -281,29 +282,33 @@ impl WatchReply {
         out.extend_from_slice(b"{\"type\":\"");
         out.extend_from_slice(kind.as_bytes());
         out.extend_from_slice(b"\",\"object\":");
-        // Columns are described once; an object always says what it is.
-        let sent = std::mem::replace(&mut self.headers_sent, true);
-        let headers = !sent || self.output.shape != Shape::Table;
+        let headers = self.shows_headers();
         response::write_object(out, self.resource, object, self.output, headers);
         out.extend_from_slice(b"}\n");
     }
 
-    fn bookmark(&self, revision: Revision, initial_end: bool) -> Bytes {
+    /// An object of the kind that has nothing but a version, and what else upstream's types always write.
+    fn bookmark(&mut self, revision: Revision, initial_end: bool) -> Bytes {
         let mut metadata = json!({ "resourceVersion": revision.to_string() });
         if initial_end {
             metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
-        let (kind, api_version) = match self.output.shape {
-            Shape::Object => (self.resource.kind.kind, self.resource.api_version.as_str()),
-            Shape::Metadata | Shape::MetadataList => ("PartialObjectMetadata", self.output.shape_version),
-            Shape::Table => ("Table", self.output.shape_version),
-        };
+        let (kind, api_version) = (self.resource.kind.kind, self.resource.api_version.as_str());
         let mut object = json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata });
-        if self.output.shape == Shape::Table {
-            object["columnDefinitions"] = json!([]);
-            object["rows"] = json!([]);
+        api::schema::fill(&mut object, self.resource.ty);
+        let mut output = self.output;
+        if output.include == IncludeObject::None {
+            // A bookmark's row always says where it stands.
+            output.include = IncludeObject::Metadata;
         }
-        frame_of("BOOKMARK", &object, self.output)
+        let headers = self.shows_headers();
+        frame_of("BOOKMARK", &response::shaped(self.resource, object, output, headers), output)
+    }
+
+    /// Whether the next object is described: columns are once, an object always says what it is.
+    fn shows_headers(&mut self) -> bool {
+        let sent = std::mem::replace(&mut self.headers_sent, true);
+        !sent || self.output.shape != Shape::Table
     }
 }
 
