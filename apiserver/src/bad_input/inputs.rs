@@ -53,3 +53,21 @@ pub const EXPRESSIONS: &[&str] = &[
     "[JSONPatch{op: 'add', path: '/a', value: Object.a{?b: object.?y}}].size() > 0",
     "'%d %.2f'.format([1, 2.0]) == '''é\n''' && duration('1h') > timestamp(1) - timestamp('2026-01-01T00:00:00Z')",
 ];
+
+pub const PATTERNS: &[&str] =
+    &["^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", r"(?i)\d{2,3}|\p{Greek}+\x{1F600}(?P<n>[^[:alpha:]\-])*?", r"\Qa.b\E\b\z"];
+
+pub const FORMATTED: &[&str] = &[
+    "2026-01-01T00:00:00.5Z",
+    "1h2m3s",
+    "Ann <ann@a.example>",
+    "\"a b\"@[127.0.0.1]",
+    "https://a.example:80/b%20c?d=e#f",
+    "::ffff:1.2.3.4/96",
+    "00:1b:44:11:3a:b7",
+    "978-3-16-148410-0",
+    "f81d4fae-7dec-31d0-a765-00a0c91e6bf6",
+    "rgb(1, 2, 255)",
+    "#ffaa00",
+    "YWJj",
+];

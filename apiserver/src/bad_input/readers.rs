@@ -6,6 +6,8 @@ use super::inputs::*;
 use crate::authn::{Authenticators, Passwords, StaticTokens};
 use crate::cel;
 use crate::decode::{self, Patch};
+use crate::go_regexp::Pattern;
+use crate::json_schema::formats;
 use crate::kinds::certificate_signing_request as requests;
 use crate::negotiate::{self, Format};
 use crate::params::{self, DeleteOptions, FieldValidation, ListOptions};
@@ -88,6 +90,8 @@ static OTHERS: &[Reader] = &[
     Reader { name: "Accept", inputs: || texts(&["application/json;as=Table;v=v1;g=meta.k8s.io,application/vnd.kubernetes.protobuf;q=0.5,*/*", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"]), read: accept },
     Reader { name: "Content-Type", inputs: || texts(&["application/json; charset=utf-8", "application/vnd.kubernetes.protobuf;stream=watch"]), read: content_type },
     Reader { name: "User-Agent", inputs: || texts(&["kubectl/v1.36 (linux/amd64)", "\u{e9}\u{200b}/1"]), read: user_agent },
+    Reader { name: "regular expression", inputs: || texts(PATTERNS), read: pattern },
+    Reader { name: "text with a format", inputs: || texts(FORMATTED), read: formatted },
     Reader { name: "continue token", inputs: tokens, read: next_page },
     Reader { name: "JSON in a continue token", inputs: || texts(&[TOKEN]), read: |bytes| next_page(URL_SAFE_NO_PAD.encode(bytes).as_bytes()) },
     Reader { name: "Authorization", inputs: || texts(&["Bearer secret", "bearer  x"]), read: |bytes| authorization(bytes, header::AUTHORIZATION) },
@@ -370,6 +374,23 @@ fn schedule(bytes: &[u8]) -> bool {
     let job = json!({"spec": {"schedule": text(bytes), "timeZone": text(bytes)}});
     resources::builtin("batch", "cronjobs").rules.validate(&job, &mut errors);
     !errors.0.iter().any(|error| error.field == "spec.schedule")
+}
+
+/// What is read here, the crate that matches takes; how much it is, is known.
+fn pattern(bytes: &[u8]) -> bool {
+    let text = text(bytes);
+    let Ok(pattern) = Pattern::parse(&text) else { return false };
+    let _ = pattern.weight();
+    pattern.compile().is_ok_and(|regex| {
+        let _ = regex.is_match(bytes);
+        true
+    })
+}
+
+fn formatted(bytes: &[u8]) -> bool {
+    let text = text(bytes);
+    // All of them look at it.
+    formats::names().filter(|format| formats::has(&text, format)).count() > 1
 }
 
 /// One that compiles does so with blanks around it, too.

@@ -38,6 +38,12 @@ const FORMATS: [Format; 26] = [
     ("uuid5", |text| is_uuid(text, Some('5'))),
 ];
 
+/// Their names.
+#[cfg(test)]
+pub fn names() -> impl Iterator<Item = &'static str> {
+    FORMATS.iter().map(|(name, _)| *name)
+}
+
 fn find(format: &str) -> Option<&'static Format> {
     let plain = format.replace('-', "");
     FORMATS.iter().find(|(name, _)| *name == plain)

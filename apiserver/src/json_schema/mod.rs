@@ -4,7 +4,7 @@
 //! object's fields is a different one each time; here it is that of the value.)
 
 pub mod embedded;
-mod formats;
+pub mod formats;
 mod name;
 mod numbers;
 

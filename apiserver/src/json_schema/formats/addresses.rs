@@ -1,7 +1,9 @@
 //! Addresses and names of hosts.
 
 use api::names;
+use regex::bytes::Regex;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::LazyLock;
 
 /// As Go had it before it refused leading zeros; one of version 6 may end like one of version 4.
 pub fn is_ipv4(text: &str) -> bool {
@@ -32,18 +34,60 @@ pub fn is_mac(text: &str) -> bool {
 }
 
 /// A name by itself, or with a top-level domain of two letters or more. Letters are those of any language, and so are
-/// symbols.
+/// symbols. Upstream has one expression for it, which is tens of megabytes when it is compiled.
 pub fn is_hostname(text: &str) -> bool {
     const MAX: usize = 255;
     const LABEL_MAX: usize = 63;
     let fits = text.len() <= MAX && text.split('.').all(|label| label.len() <= LABEL_MAX);
-    fits && HOSTNAME.as_ref().is_some_and(|hostname| hostname.is_match(text.as_bytes()))
+    fits && match text.rsplit_once('.') {
+        Some((labels, top)) => is_made_of(&TOP, top) && top.chars().nth(1).is_some() && labels.split('.').all(is_label),
+        None => is_single(text),
+    }
 }
 
-/// Upstream's own rule: a label with no two dashes one after the other at its beginning, or labels and a domain.
-static HOSTNAME: std::sync::LazyLock<Option<regex::bytes::Regex>> = std::sync::LazyLock::new(|| {
-    const LETTER: &str = r"a-zA-Z0-9\p{S}\p{L}";
-    let single = format!("[{LETTER}](-?[{LETTER}]{{0,62}})?");
-    let label = format!(r"[{LETTER}]([{LETTER}-]{{0,61}}[{LETTER}])?\.");
-    regex::bytes::Regex::new(&format!(r"^({single}|({label})+[a-zA-Z\p{{L}}]{{2,63}})$")).ok()
-});
+/// A dash may only be its second character.
+fn is_single(label: &str) -> bool {
+    let mut rest = label.chars();
+    let first = rest.next().map_or("", |first| &label[..first.len_utf8()]);
+    let rest = rest.as_str();
+    is_made_of(&LETTERS, first) && (rest.is_empty() || is_all(&LETTERS, rest.strip_prefix('-').unwrap_or(rest)))
+}
+
+/// Dashes may be anywhere but at its ends.
+fn is_label(label: &str) -> bool {
+    let inner = label.replace('-', "");
+    is_made_of(&LETTERS, &inner) && !label.starts_with('-') && !label.ends_with('-')
+}
+
+type Class = LazyLock<Option<Regex>>;
+
+/// Letters, digits and symbols.
+static LETTERS: Class = LazyLock::new(|| Regex::new(r"^[a-zA-Z0-9\p{S}\p{L}]+$").ok());
+/// What top-level domains are made of.
+static TOP: Class = LazyLock::new(|| Regex::new(r"^[a-zA-Z\p{L}]+$").ok());
+
+fn is_made_of(class: &Class, text: &str) -> bool {
+    class.as_ref().is_some_and(|class| class.is_match(text.as_bytes()))
+}
+
+fn is_all(class: &Class, text: &str) -> bool {
+    text.is_empty() || is_made_of(class, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_hostname;
+
+    #[test]
+    fn names_of_hosts() {
+        for name in ["a", "a-", "a-b1", "ab", "a.bc", "a--b.cd", "\u{e4}.\u{e4}\u{e4}", "1.ab", "+.ab", &"a".repeat(63)]
+        {
+            assert!(is_hostname(name), "{name}");
+        }
+        for other in
+            ["", "-", "-a", "ab-c", "a--b", "a.b", "a.b1", "-a.bc", "a-.bc", ".bc", "a..bc", "a.", &"a".repeat(64)]
+        {
+            assert!(!is_hostname(other), "{other}");
+        }
+    }
+}
