@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -53,16 +53,20 @@ impl Target {
 }
 
 impl Bed {
-    /// Makes the namespace and waits until pods can be created in it (upstream wants the default service account first).
+    /// Makes the namespace, and what pods need to be created in it: its default service account, which is the first one's to make, a
+    /// controller's or the bench's.
     async fn prepare(&self) -> Result<()> {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
         self.endpoint.json(Method::POST, "/api/v1/namespaces", &namespace).await?;
-        let account = format!("/api/v1/namespaces/{}/serviceaccounts/default", self.namespace);
-        self.until("the namespace's default service account", Duration::from_secs(20), || async {
-            let (status, _) = self.endpoint.once(Method::GET, &account, Bytes::new()).await?;
-            Ok(status == StatusCode::OK)
-        })
-        .await
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+        let accounts = self.path("serviceaccounts");
+        let (status, answer) = self.endpoint.once(Method::POST, &accounts, account.to_string().into()).await?;
+        ensure!(
+            matches!(status, StatusCode::CREATED | StatusCode::CONFLICT),
+            "POST {accounts}: {status}: {}",
+            String::from_utf8_lossy(&answer)
+        );
+        Ok(())
     }
 
     /// The collection of a core resource in the bed's namespace.
