@@ -113,7 +113,10 @@ pub fn uid(object: &Value) -> &str {
 }
 /// The parts of the object's `apiVersion`; the core group is empty.
 pub fn group_version(object: &Value) -> (&str, &str) {
-    let api_version = get_str(object, "apiVersion");
+    split_version(get_str(object, "apiVersion"))
+}
+/// Group and version of `apps/v1`; the core group has no name.
+pub fn split_version(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
 }
 /// The resource version's text; empty where there is none.

@@ -16,6 +16,7 @@ pub mod resource_list;
 pub mod schema;
 pub mod selector;
 pub mod status;
+pub mod storage_class;
 pub mod time;
 
 pub use document::{Map, Value};

@@ -5,7 +5,7 @@
 //! dies is left out when its entry has expired. Follows `pkg/controlplane/reconcilers/lease.go`.
 
 use crate::identity;
-use crate::registry::{Call, Part};
+use crate::registry::Call;
 use crate::server::ApiServer;
 use crate::start::resource_of;
 use api::Value;
@@ -157,10 +157,7 @@ impl ApiServer {
             }
             Ok(object)
         };
-        match self.update(&call, Part::Main, &change).await {
-            Err(failure) if failure.code == 404 => self.create_own(&call, wanted.clone()).await,
-            other => other.map(|_| ()),
-        }
+        self.put_own(&call, &change, || Ok(wanted.clone())).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which API servers there are: each has a Lease in `kube-system`, which whoever outlives it takes away (KEP-1965).
 
-use crate::registry::{Call, Part};
+use crate::registry::Call;
 use crate::resources::{self, Resource};
 use crate::server::ApiServer;
 use api::status::ApiError;
@@ -74,14 +74,9 @@ async fn renew(server: &ApiServer, name: &str, holder: &str, host: &str) -> Resu
         });
         Ok(lease)
     };
-    match server.update(&call, Part::Main, &renewed).await {
-        Err(failure) if failure.code == 404 => {
-            let metadata = json!({ "name": name, "namespace": NAMESPACE });
-            let lease = json!({ "kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": metadata });
-            server.create_own(&call, renewed(&lease)?).await
-        }
-        other => other.map(|_| ()),
-    }
+    let metadata = json!({ "name": name, "namespace": NAMESPACE });
+    let lease = json!({ "kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": metadata });
+    server.put_own(&call, &renewed, || renewed(&lease)).await
 }
 
 /// Deletes the leases of servers that have not been there for long.

@@ -132,7 +132,7 @@ impl Resource {
 impl Convert for Resource {
     fn convert(&self, object: &Value, from: &str, to: &str) -> Option<Value> {
         let version = |api_version: &str| {
-            let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+            let (group, version) = document::split_version(api_version);
             let kind = api::kinds::find_kind(group, version, self.kind.kind)?;
             find(kind.group, kind.version, kind.resource).filter(|version| version.prefix == self.prefix)
         };

@@ -163,6 +163,19 @@ impl ApiServer {
         Ok(())
     }
 
+    /// Changes an object of the server's own, or makes it as `new` says.
+    pub(crate) async fn put_own(
+        &self,
+        call: &Call<'_>,
+        change: &(dyn Fn(&Value) -> Result<Value, ApiError> + Sync),
+        new: impl FnOnce() -> Result<Value, ApiError>,
+    ) -> Result<(), ApiError> {
+        match self.update(call, Part::Main, change).await {
+            Err(failure) if failure.code == 404 => self.create_own(call, new()?).await,
+            other => other.map(|_| ()),
+        }
+    }
+
     pub(crate) async fn create_own(&self, call: &Call<'_>, mut object: Value) -> Result<(), ApiError> {
         call.resource.complete(&mut object);
         match self.create(call, object).await {

@@ -119,7 +119,7 @@ fn undecodable(error: &codec::DecodeError) -> String {
 /// Of a type that is known, or of `resource`'s where only the version is another.
 fn from_protobuf(kept: &[u8], resource: Option<&Resource>) -> Result<Value, String> {
     let (api_version, kind) = codec::protobuf::envelope(kept).map_err(|error| undecodable(&error))?;
-    let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
+    let (group, version) = document::split_version(&api_version);
     let same_fields = resource.filter(|_| older(&api_version, &kind).is_some()).map(|resource| resource.ty);
     let ty = Schema::of_kind(group, version, &kind).or(same_fields);
     let ty = ty.ok_or_else(|| format!("no kind {kind} is known in version {api_version}"))?;

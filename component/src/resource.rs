@@ -70,7 +70,7 @@ impl Resource {
 
     /// The built-in resource with this `apiVersion` and `kind`, as an owner reference names it.
     pub fn of_kind(api_version: &str, kind: &str) -> Option<Resource> {
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let (group, version) = api::document::split_version(api_version);
         api::kinds::find_kind(group, version, kind).map(Resource::of)
     }
 

@@ -190,11 +190,6 @@ impl<'a> Turn<'a> {
     /// The merged object without what the manager applied the last time, does not any more, and nobody else owns;
     /// `None` if that is nothing. What others have below a field keeps the field.
     fn prune(&self, merged: &Value, last: &Manager<'_>, managers: &Managers<'_>) -> Option<Value> {
-        // The version that it was applied in comes first: what its conversion needs is back then.
-        let mut versions: Vec<&str> = managers.versions().filter(|version| *version != last.version).collect();
-        versions.sort_unstable();
-        versions.dedup();
-        versions.insert(0, &last.version);
         let managed = |version: &str| {
             let sets = managers.0.iter().filter(|m| m.version == version).map(|m| m.set.clone());
             FieldSet::union(sets.collect())
@@ -204,6 +199,11 @@ impl<'a> Turn<'a> {
         if given_up.is_empty() {
             return None;
         }
+        // The version that it was applied in comes first: what its conversion needs is back then.
+        let mut versions: Vec<&str> = managers.versions().filter(|version| *version != last.version).collect();
+        versions.sort_unstable();
+        versions.dedup();
+        versions.insert(0, &last.version);
         let convert = |object, from: &str, to: &str| self.versions.converted(object, from, to);
         let written = self.writer.api_version;
         let shape = self.versions.shape(&last.version);

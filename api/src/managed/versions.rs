@@ -4,6 +4,7 @@ use super::ResetFields;
 use super::compare::compare;
 use super::set::FieldSet;
 use super::shape::Shape;
+use crate::document;
 use crate::schema::{Schema, TypeRef};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -54,7 +55,7 @@ impl<'a> Versions<'a> {
     /// convert between groups here.
     fn place(&self, api_version: &str) -> Option<Place> {
         let Some((own_group, own_version, kind)) = &self.ty.gvk else { return Some(Place::Here) };
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let (group, version) = document::split_version(api_version);
         match group == own_group {
             true if version == own_version => Some(Place::Here),
             true => Schema::of_kind(group, version, kind).map(Place::Other),

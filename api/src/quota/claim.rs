@@ -3,11 +3,11 @@
 use super::{COUNTED, Measure, Requirement, number};
 use crate::document::{self, Value};
 use crate::resource_list::{ResourceList, list};
+use crate::storage_class;
 use jiff::Timestamp;
 
 const CLAIMS: &str = "persistentvolumeclaims";
 const STORAGE: &str = "requests.storage";
-const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 /// Between a class and what is counted of it.
 const BY_CLASS: &str = ".storageclass.storage.k8s.io/";
 
@@ -29,8 +29,7 @@ fn usage(claim: &Value, _: Timestamp) -> ResourceList {
         let most = allocated.filter(|allocated| *allocated > asked).unwrap_or(asked);
         usage.insert(STORAGE.to_owned(), most.rounded_up());
     }
-    let annotated = document::annotation(claim, CLASS_ANNOTATION);
-    let class = annotated.unwrap_or_else(|| document::get_str(claim, "spec.storageClassName"));
+    let class = storage_class::name_of(claim);
     if !class.is_empty() {
         let of_class = usage.iter().map(|(name, amount)| (format!("{class}{BY_CLASS}{name}"), *amount));
         let of_class: Vec<_> = of_class.collect();

@@ -7,8 +7,7 @@ use api::Value;
 use api::document;
 use api::quantity::Quantity;
 use api::status::ApiError;
-
-const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
+use api::storage_class;
 
 pub fn validate(
     call: &Call<'_>,
@@ -34,8 +33,7 @@ pub fn validate(
 
 /// Whether the claim's storage class lets its volumes grow.
 fn allows_expansion(call: &Call<'_>, claim: &Value) -> Result<bool, ApiError> {
-    let annotated = document::annotation(claim, CLASS_ANNOTATION);
-    let class = annotated.unwrap_or_else(|| document::get_str(claim, "spec.storageClassName"));
+    let class = storage_class::name_of(claim);
     if class.is_empty() {
         return Ok(false);
     }

@@ -6,12 +6,9 @@ use crate::resources;
 use api::Value;
 use api::document;
 use api::status::ApiError;
+use api::storage_class;
 use std::cmp::Reverse;
 use storage::Range;
-
-const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
-const DEFAULTS: [&str; 2] =
-    ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
 
 pub fn mutate(call: &Call<'_>, operation: Operation, claim: &mut Value) -> Result<(), ApiError> {
     let kind = call.resource.kind.kind;
@@ -19,7 +16,7 @@ pub fn mutate(call: &Call<'_>, operation: Operation, claim: &mut Value) -> Resul
         return Ok(());
     }
     let named = document::get(claim, "spec.storageClassName").is_some_and(|class| !class.is_null());
-    if named || document::annotation(claim, CLASS).is_some() {
+    if named || document::annotation(claim, storage_class::ANNOTATION).is_some() {
         return Ok(());
     }
     let resource = resources::builtin("storage.k8s.io", "storageclasses");
@@ -34,17 +31,19 @@ pub fn mutate(call: &Call<'_>, operation: Operation, claim: &mut Value) -> Resul
 
 /// The name of the newest class that is marked as the default one; of several, the first in the alphabet.
 fn default_class(classes: &[Value]) -> Option<&str> {
-    let is_default = |class: &&Value| DEFAULTS.iter().any(|key| document::annotation(class, key) == Some("true"));
     let age = |class: &&Value| {
         (Reverse(document::get_str(class, "metadata.creationTimestamp").to_owned()), document::name(class).to_owned())
     };
-    classes.iter().filter(is_default).min_by_key(age).map(document::name)
+    classes.iter().filter(|class| storage_class::is_default(class)).min_by_key(age).map(document::name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    const DEFAULTS: [&str; 2] =
+        ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
 
     #[test]
     fn the_newest_default_wins() {

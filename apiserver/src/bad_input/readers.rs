@@ -121,8 +121,7 @@ fn parse(json: &str) -> Value {
 /// The type that an object says it is.
 pub fn type_of(object: &str) -> TypeRef<'static> {
     let object = parse(object);
-    let version = document::get_str(&object, "apiVersion");
-    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    let (group, version) = document::group_version(&object);
     Schema::of_kind(group, version, document::get_str(&object, "kind")).unwrap()
 }
 

@@ -16,33 +16,28 @@ const UNUSED: &str = "#unused";
 type Expansion = Result<Option<IdedExpr>, ParseError>;
 type Expander = fn(&mut MacroExprHelper<'_>, IdedExpr, Vec<IdedExpr>) -> Expansion;
 
-/// Function, number of arguments, and what is made of a call `x.function(..)`.
+/// Function, numbers of arguments, and what is made of a call `x.function(..)`.
 #[rustfmt::skip]
-const LOOPS: &[(&str, usize, Expander)] = &[
-    ("all", 2, |make, range, args| quantifier(make, range, args, Quantifier::All)),
-    ("all", 3, |make, range, args| quantifier(make, range, args, Quantifier::All)),
-    ("exists", 2, |make, range, args| quantifier(make, range, args, Quantifier::Exists)),
-    ("exists", 3, |make, range, args| quantifier(make, range, args, Quantifier::Exists)),
-    ("existsOne", 3, |make, range, args| quantifier(make, range, args, Quantifier::ExistsOne)),
-    ("exists_one", 2, |make, range, args| quantifier(make, range, args, Quantifier::ExistsOne)),
-    ("exists_one", 3, |make, range, args| quantifier(make, range, args, Quantifier::ExistsOne)),
-    ("filter", 2, filter),
-    ("map", 2, map),
-    ("map", 3, map),
-    ("optFlatMap", 2, |make, target, args| optional(make, target, args, "optFlatMap")),
-    ("optMap", 2, |make, target, args| optional(make, target, args, "optMap")),
-    ("sortBy", 2, sort_by),
-    ("transformList", 3, |make, range, args| transform(make, range, args, Into::List)),
-    ("transformList", 4, |make, range, args| transform(make, range, args, Into::List)),
-    ("transformMap", 3, |make, range, args| transform(make, range, args, Into::Map)),
-    ("transformMap", 4, |make, range, args| transform(make, range, args, Into::Map)),
-    ("transformMapEntry", 3, |make, range, args| transform(make, range, args, Into::Entries)),
-    ("transformMapEntry", 4, |make, range, args| transform(make, range, args, Into::Entries)),
+const LOOPS: &[(&str, &[usize], Expander)] = &[
+    ("all", &[2, 3], |make, range, args| quantifier(make, range, args, Quantifier::All)),
+    ("exists", &[2, 3], |make, range, args| quantifier(make, range, args, Quantifier::Exists)),
+    ("existsOne", &[3], |make, range, args| quantifier(make, range, args, Quantifier::ExistsOne)),
+    ("exists_one", &[2, 3], |make, range, args| quantifier(make, range, args, Quantifier::ExistsOne)),
+    ("filter", &[2], filter),
+    ("map", &[2, 3], map),
+    ("optFlatMap", &[2], |make, target, args| optional(make, target, args, "optFlatMap")),
+    ("optMap", &[2], |make, target, args| optional(make, target, args, "optMap")),
+    ("sortBy", &[2], sort_by),
+    ("transformList", &[3, 4], |make, range, args| transform(make, range, args, Into::List)),
+    ("transformMap", &[3, 4], |make, range, args| transform(make, range, args, Into::Map)),
+    ("transformMapEntry", &[3, 4], |make, range, args| transform(make, range, args, Into::Entries)),
 ];
 
 /// The macros that all expressions may use.
 pub fn usual() -> impl Iterator<Item = Macro> {
-    let loops = LOOPS.iter().map(|(function, arguments, expand)| {
+    let all =
+        LOOPS.iter().flat_map(|(function, counts, expand)| counts.iter().map(move |count| (function, count, expand)));
+    let loops = all.map(|(function, arguments, expand)| {
         Macro::receiver(*function, *arguments, move |make, target, args| match target.take() {
             Some(target) => expand(make, target, std::mem::take(args)),
             None => Ok(None),

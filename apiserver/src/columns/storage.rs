@@ -1,6 +1,7 @@
 //! Cells of volumes, storage classes, drivers and claimed devices.
 
 use super::*;
+use api::storage_class::{self as classes, name_of as storage_class_name};
 
 pub fn persistent_volume(volume: &Value, now: Timestamp) -> Vec<Value> {
     let claim = get(volume, "spec.claimRef")
@@ -45,12 +46,6 @@ fn phase(object: &Value) -> &str {
     if document::is_terminating(object) { "Terminating" } else { get_str(object, "status.phase") }
 }
 
-/// The class, which an old annotation may name instead of the field.
-fn storage_class_name(object: &Value) -> &str {
-    document::annotation(object, "volume.beta.kubernetes.io/storage-class")
-        .unwrap_or_else(|| get_str(object, "spec.storageClassName"))
-}
-
 fn access_modes(object: &Value, path: &str) -> String {
     const SHORT: [(&str, &str); 4] =
         [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOncePod", "RWOP")];
@@ -61,11 +56,7 @@ fn access_modes(object: &Value, path: &str) -> String {
 
 pub fn storage_class(object: &Value, now: Timestamp) -> Vec<Value> {
     let mut name = document::name(object).to_owned();
-    let is_default = |prefix| {
-        let key = format!("storageclass.{prefix}kubernetes.io/is-default-class");
-        document::annotation(object, &key) == Some("true")
-    };
-    if is_default("") || is_default("beta.") {
+    if classes::is_default(object) {
         name += " (default)";
     }
     row![

@@ -94,7 +94,7 @@ impl Given {
         if (kind, api_version) == (expected.kind, expected.api_version) || is_older_eviction {
             return None;
         }
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let (group, version) = api::document::split_version(api_version);
         if version.contains('/') {
             return Some(WrongType::Unreadable(format!("unexpected GroupVersion string: {api_version}")));
         }

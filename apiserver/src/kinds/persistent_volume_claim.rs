@@ -5,12 +5,12 @@ use super::pod::{default_claim, validate_claim_spec, validate_quantity};
 use super::{Context, MetadataChecks, Rules, check_object_first, diff, equality};
 use api::field::{Errors, quote};
 use api::resource_list::{is_native, quantity};
+use api::storage_class::ANNOTATION as CLASS_ANNOTATION;
 use api::{Value, document, names};
 use serde_json::json;
 
 pub struct PersistentVolumeClaim;
 
-const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 const SIZE: &str = "spec.resources.requests.storage";
 
 impl Rules for PersistentVolumeClaim {
