@@ -48,9 +48,12 @@ fn a_failing_disk_is_told_of_and_reads_go_on() {
             }
             acknowledged.push(name);
         };
-        // It depends on how far the segment had come when the directory went.
-        let why = if refused.text.contains("cannot create") { "cannot create" } else { "cannot rename" };
-        let status = refused.fails_with(503, &format!("storage is (re)initializing or failed: {why} a file: "));
+        // What could not be done depends on how far the segment had come when the directory went.
+        let whole = "storage is (re)initializing or failed: ";
+        let said = refused.text.clone();
+        let why = said.split_once(whole).and_then(|(_, rest)| rest.split_once(" a file: ")).expect(&said).0;
+        assert!(why.starts_with("cannot "), "{said}");
+        let status = refused.fails_with(503, &format!("{whole}{why} a file: No such file"));
         assert!(!status.to_string().contains(&*data.to_string_lossy()), "clients are not told where: {status}");
         assert_eq!((&status["kind"], &status["reason"]), (&json!("Status"), &json!("ServiceUnavailable")));
         client.delete(&format!("{all}/kept")).await.fails_with(503, why);
