@@ -40,6 +40,7 @@ mod stored;
 mod subresources;
 mod table;
 mod verbs;
+mod websocket;
 
 pub use response::{Body, BoxError};
 pub use serve::{in_process, serve};

@@ -9,6 +9,7 @@ use crate::negotiate::{self, INDENTED, Output, Shape, Transforms};
 use crate::resources::Resource;
 use crate::response::{self, Body, BoxError};
 use crate::route::{Query, Route, percent_decode};
+use crate::serve::Upgrade;
 use crate::server::ApiServer;
 use crate::table::IncludeObject;
 use crate::{impersonate, paths, reserve, resources, verbs};
@@ -51,7 +52,7 @@ pub struct Incoming {
     /// Warnings for the client, whether the request succeeds or not.
     pub warnings: Arc<Warnings>,
     /// For requests that become another protocol.
-    pub upgrade: Option<hyper::upgrade::OnUpgrade>,
+    pub upgrade: Option<Upgrade>,
 }
 
 /// What the server has to say to a client besides the answer, each sentence once: a write that is tried again would
@@ -92,7 +93,7 @@ where
     B::Error: Into<BoxError>,
 {
     let started = Instant::now();
-    let upgrade = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
+    let upgrade = request.extensions_mut().remove::<Upgrade>();
     let (parts, body) = request.into_parts();
     let query = Query::parse(parts.uri.query());
     let route = Route::parse(&parts.method, &percent_decode(parts.uri.path()), &query);

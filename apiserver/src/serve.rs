@@ -9,6 +9,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use jiff::Timestamp;
@@ -16,9 +17,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Connections at the same time; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 16384;
@@ -36,6 +38,36 @@ const DRAIN: Duration = Duration::from_millis(1500);
 /// A failed `accept` (no file descriptors left) is tried again after this.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// One of the places for connections; the server's end waits a while for it to become free.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    _open: TaskTrackerToken,
+}
+
+/// What a request needs to make another protocol of its connection. The connection keeps its place.
+#[derive(Clone)]
+pub struct Upgrade {
+    connection: OnUpgrade,
+    place: Arc<Place>,
+}
+
+impl Upgrade {
+    /// Puts it into a request whose connection may change.
+    fn offer<B>(request: &mut Request<B>, place: &Arc<Place>) {
+        if let Some(connection) = request.extensions_mut().remove::<OnUpgrade>() {
+            request.extensions_mut().insert(Upgrade { connection, place: place.clone() });
+        }
+    }
+
+    /// Runs a session on the connection once the answer to the request, a 101, is sent; or none, if the client goes before.
+    pub async fn run<F: Future<Output = ()>>(self, session: impl FnOnce(TokioIo<Upgraded>) -> F) {
+        if let Ok(connection) = self.connection.await {
+            session(TokioIo::new(connection)).await;
+        }
+        drop(self.place);
+    }
+}
+
 /// Serves a listener until the server is stopped; then ends its connections.
 pub async fn serve(server: Arc<ApiServer>, listener: TcpListener, tls: Arc<rustls::ServerConfig>) {
     let acceptor = TlsAcceptor::from(tls);
@@ -43,7 +75,7 @@ pub async fn serve(server: Arc<ApiServer>, listener: TcpListener, tls: Arc<rustl
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { break };
+        let Ok(permit) = places.clone().acquire_owned().await else { break };
         let accepted = tokio::select! {
             _ = server.stop.cancelled() => break,
             accepted = listener.accept() => accepted,
@@ -57,11 +89,11 @@ pub async fn serve(server: Arc<ApiServer>, listener: TcpListener, tls: Arc<rustl
             }
         };
         let (server, acceptor, trust) = (server.clone(), acceptor.clone(), trust.clone());
-        connections.spawn(async move {
-            if let Err(error) = connection(server, stream, acceptor, trust).await {
+        let place = Arc::new(Place { _permit: permit, _open: connections.token() });
+        tokio::spawn(async move {
+            if let Err(error) = connection(server, stream, acceptor, trust, place).await {
                 tracing::debug!(%error, "connection ended");
             }
-            drop(place);
         });
     }
     connections.close();
@@ -73,13 +105,17 @@ async fn connection(
     stream: TcpStream,
     acceptor: TlsAcceptor,
     trust: Arc<PeerTrust>,
+    place: Arc<Place>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let peer = (!chain.is_empty()).then(|| Arc::new(trust.identify(chain, Timestamp::now())));
     let stop = server.stop.clone();
-    let service = service_fn(move |request: Request<Incoming>| respond(server.clone(), request, peer.clone()));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        Upgrade::offer(&mut request, &place);
+        respond(server.clone(), request, peer.clone())
+    });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADERS as usize);
     builder
@@ -121,4 +157,48 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     request::handle(server, request.map(|body| body.boxed_unsync()), peer).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::Empty;
+    use hyper::{client, server};
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn a_connection_keeps_its_place_whatever_is_spoken_on_it() {
+        let (places, connections) = (Arc::new(Semaphore::new(1)), TaskTracker::new());
+        let permit = places.clone().acquire_owned().await.unwrap();
+        let place = Arc::new(Place { _permit: permit, _open: connections.token() });
+        let (upgrades, mut upgrade) = tokio::sync::mpsc::unbounded_channel();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            Upgrade::offer(&mut request, &place);
+            let _ = upgrades.send(request.extensions_mut().remove::<Upgrade>());
+            let response = Response::builder().status(101).body(Empty::<Bytes>::new());
+            async move { response }
+        });
+        let (one, other) = tokio::io::duplex(1 << 10);
+        let served = server::conn::http1::Builder::new().serve_connection(TokioIo::new(one), service).with_upgrades();
+        let served = tokio::spawn(served);
+        let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(other)).await.unwrap();
+        let _client = tokio::spawn(connection.with_upgrades());
+        let request = Request::get("/").header("connection", "upgrade").header("upgrade", "x");
+        let answer = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+        let upgraded = hyper::upgrade::on(answer).await.unwrap();
+        // HTTP has ended.
+        served.await.unwrap().unwrap();
+        let ((begin, begun), (end, ended)) = (oneshot::channel::<()>(), oneshot::channel::<()>());
+        let upgrade = upgrade.recv().await.unwrap().unwrap();
+        let session = upgrade.run(async move |_| {
+            let _ = begin.send(());
+            let _ = ended.await;
+        });
+        let session = tokio::spawn(session);
+        begun.await.unwrap();
+        assert_eq!((places.available_permits(), connections.len()), (0, 1));
+        drop((end, upgraded));
+        session.await.unwrap();
+        assert_eq!((places.available_permits(), connections.len()), (1, 0));
+    }
 }

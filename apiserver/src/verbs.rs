@@ -8,7 +8,7 @@ use crate::request::{Incoming, allowed, wanted};
 use crate::resources::Resource;
 use crate::response::{self, Body};
 use crate::server::ApiServer;
-use crate::{authz, component_status, subresources};
+use crate::{authz, component_status, subresources, websocket};
 use api::selector::FieldSelector;
 use api::status::{self, ApiError};
 use api::{Value, codec, document};
@@ -161,7 +161,11 @@ async fn watch(
         }
     }
     let call = call(server, resource, incoming, "ListOptions")?;
-    Ok(response::watch(server.watch(&call, &options, output).await?, media_type))
+    let watch = server.watch(&call, &options, output).await?;
+    if websocket::is_requested(&incoming.headers) {
+        return Ok(websocket::watch(watch, output.format, incoming));
+    }
+    Ok(response::watch(watch, media_type))
 }
 
 async fn create(

@@ -1,8 +1,10 @@
-// The whole life of ten kinds with the Node client: create, read, list, watch, replace, three patches, apply, delete.
+// The whole life of ten kinds with the Node client: create, read, list, watch, replace, three patches, apply, delete; and a watch by
+// WebSocket.
 // Arguments: kubeconfig, namespace.
 
 import assert from "node:assert/strict";
 import * as k8s from "@kubernetes/client-node";
+import WebSocket from "ws";
 
 const [kubeconfig, namespace] = process.argv.slice(2);
 const config = new k8s.KubeConfig();
@@ -112,6 +114,26 @@ async function typed() {
   assert.equal((await core.listNamespacedConfigMap({ namespace, labelSelector: "paged" })).items.length, 0);
 }
 
+// As dashboards watch: each event is a message, and the connection closes in order when the time is over.
+async function webSocketWatch() {
+  const core = config.makeApiClient(k8s.CoreV1Api);
+  const name = "web-socket";
+  const made = await core.createNamespacedConfigMap({ namespace, body: { metadata: { name }, data: { a: "1" } } });
+  await core.deleteNamespacedConfigMap({ namespace, name });
+  const query = new URLSearchParams({
+    watch: "1", timeoutSeconds: "2", fieldSelector: `metadata.name=${name}`,
+    resourceVersion: made.metadata.resourceVersion - 1,
+  });
+  const options = { origin: "http://localhost" };
+  await config.applyToHTTPSOptions(options);
+  const url = `${config.getCurrentCluster().server}/api/v1/namespaces/${namespace}/configmaps?${query}`;
+  const socket = new WebSocket(url.replace(/^http/, "ws"), options);
+  const events = [];
+  socket.on("message", (data, isBinary) => events.push(isBinary ? "binary" : JSON.parse(data).type));
+  const code = await new Promise((resolve, reject) => socket.on("close", resolve).on("error", reject));
+  assert.deepEqual([code, ...events], [1000, "ADDED", "DELETED"]);
+}
+
 for (const kind of KINDS) {
   await life(kind).catch((error) => {
     error.message = `${kind[1]}: ${error.message}`;
@@ -119,5 +141,6 @@ for (const kind of KINDS) {
   });
 }
 await typed();
+await webSocketWatch();
 console.log("done");
 process.exit(0);

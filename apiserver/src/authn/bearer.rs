@@ -3,9 +3,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, CONNECTION, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 
 use super::AuthnError;
+use crate::websocket;
 
 /// The WebSocket subprotocol by which a browser, which cannot set headers, sends a token.
 const PROTOCOL_PREFIX: &str = "base64url.bearer.authorization.k8s.io.";
@@ -26,7 +27,7 @@ pub(super) fn token(authorization: &str) -> Option<&str> {
 
 /// The token among the subprotocols of a WebSocket request.
 pub(super) fn websocket_token(headers: &HeaderMap) -> Result<Option<String>, AuthnError> {
-    if !headers.contains_key(SEC_WEBSOCKET_PROTOCOL) || !is_websocket(headers) {
+    if !headers.contains_key(SEC_WEBSOCKET_PROTOCOL) || !websocket::is_requested(headers) {
         return Ok(None);
     }
     let (mut token, mut others) = (None, false);
@@ -72,17 +73,10 @@ fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
-fn is_websocket(headers: &HeaderMap) -> bool {
-    let has = |name, wanted: &str| {
-        let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(wanted))
-    };
-    has(UPGRADE, "websocket") && has(CONNECTION, "upgrade")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header::{CONNECTION, UPGRADE};
 
     #[test]
     fn a_bearer_token_follows_its_scheme_after_one_space() {

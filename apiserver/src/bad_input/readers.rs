@@ -14,6 +14,7 @@ use crate::params::{self, DeleteOptions, FieldValidation, ListOptions};
 use crate::registry::continue_token;
 use crate::resources;
 use crate::route::{Query, Route, percent_decode};
+use crate::websocket::handshake::Handshake;
 use api::codec::{self, Decoded, MAX_DEPTH};
 use api::managed::{self, FieldSet, ResetFields, Writer};
 use api::quantity::Quantity;
@@ -96,6 +97,8 @@ static OTHERS: &[Reader] = &[
     Reader { name: "JSON in a continue token", inputs: || texts(&[TOKEN]), read: |bytes| next_page(URL_SAFE_NO_PAD.encode(bytes).as_bytes()) },
     Reader { name: "Authorization", inputs: || texts(&["Bearer secret", "bearer  x"]), read: |bytes| authorization(bytes, header::AUTHORIZATION) },
     Reader { name: "token in a WebSocket's protocols", inputs: || texts(&["base64url.bearer.authorization.k8s.io.c2VjcmV0, v5.channel.k8s.io"]), read: |bytes| authorization(bytes, header::SEC_WEBSOCKET_PROTOCOL) },
+    Reader { name: "Origin of a WebSocket", inputs: || texts(&["https://u:p@dashboard.example:8443/a%20b?c", "http://[::1%25eth0]:80", "file://"]), read: |bytes| handshake(bytes, header::ORIGIN) },
+    Reader { name: "protocols of a WebSocket", inputs: || texts(&["v5.channel.k8s.io"]), read: |bytes| handshake(bytes, header::SEC_WEBSOCKET_PROTOCOL) },
     Reader { name: "service account token", inputs: service_account_tokens, read: service_account_token },
     Reader { name: "token file", inputs: || texts(&["t1,ann,1,\"dev,ops\"\r\n\n\"t\"\"2\",bob,2\n"]), read: token_file },
     Reader { name: "password file", inputs: || texts(&[PASSWORDS]), read: password_file },
@@ -507,6 +510,17 @@ fn authorization(bytes: &[u8], name: header::HeaderName) -> bool {
         Ok(user) => user.is_none() || text(bytes).contains("secret") || text(bytes).contains("c2VjcmV0"),
         Err(_) => false,
     }
+}
+
+fn handshake(bytes: &[u8], name: header::HeaderName) -> bool {
+    let Some(mut headers) = headers(bytes, name) else { return false };
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::SEC_WEBSOCKET_KEY, HeaderValue::from_static("x"));
+    headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    headers.entry(header::ORIGIN).or_insert(HeaderValue::from_static("file://"));
+    let Ok(handshake) = Handshake::read(&headers) else { return false };
+    let taken = handshake.check_origin().and_then(|()| handshake.only_protocol());
+    taken.is_ok_and(|protocol| handshake.accept(protocol).status() == 101)
 }
 
 static PKI: LazyLock<Pki> = LazyLock::new(|| Pki::in_memory(&pki::Options::new(time::now())).unwrap());

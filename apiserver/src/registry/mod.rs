@@ -13,7 +13,7 @@ pub mod watch;
 
 pub use list::ListReply;
 pub use update::Part;
-pub use watch::WatchReply;
+pub use watch::{WatchReply, next_event};
 
 use crate::authn::User;
 use crate::encryption::Encryption;

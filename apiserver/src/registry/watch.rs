@@ -11,7 +11,7 @@ use crate::server::ApiServer;
 use crate::table::IncludeObject;
 use api::codec::protobuf;
 use api::status::ApiError;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures::stream::{self, Stream};
 use serde_json::json;
 use std::sync::Arc;
@@ -152,6 +152,17 @@ impl WatchReply {
             // A single object is no list: upstream's stream ends where there would be one.
             (watch.output.shape != Shape::MetadataList).then_some((chunk, watch))
         })
+    }
+
+    /// Comes to its end when the watch is to be over, though what it last gave may still be on its way to the client.
+    pub fn over(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (stop, deadline) = (self.stop.clone(), self.deadline);
+        async move {
+            tokio::select! {
+                _ = stop.cancelled() => {}
+                _ = sleep_until(deadline) => {}
+            }
+        }
     }
 
     async fn next_chunk(&mut self) -> Option<Bytes> {
@@ -323,4 +334,32 @@ fn frame_of(kind: &str, object: &api::Value, output: Output) -> Bytes {
     let mut frame = Vec::new();
     protobuf::write_event(&mut frame, kind, &protobuf::encode_any(object).unwrap_or_default());
     frame.into()
+}
+
+/// Takes the first event from a chunk of a watch: a line of JSON, or a message of protobuf without the length before it.
+pub fn next_event(chunk: &mut Bytes, format: Format) -> Option<Bytes> {
+    if format != Format::Protobuf {
+        let end = chunk.iter().position(|byte| *byte == b'\n').map_or(chunk.len(), |at| at + 1);
+        return (end > 0).then(|| chunk.split_to(end));
+    }
+    let length = u32::from_be_bytes(*chunk.first_chunk()?);
+    chunk.advance(size_of::<u32>());
+    Some(chunk.split_to(chunk.len().min(length as usize)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_the_events_that_were_written_into_it() {
+        let object = json!({ "kind": "Status", "apiVersion": "v1", "message": "two\nlines" });
+        for (format, head) in [(Format::Json, 0), (Format::Protobuf, 4)] {
+            let output = Output { format, ..crate::negotiate::JSON };
+            let written = ["ADDED", "DELETED"].map(|kind| frame_of(kind, &object, output));
+            let mut chunk = Bytes::from(written.concat());
+            let read: Vec<Bytes> = std::iter::from_fn(|| next_event(&mut chunk, format)).collect();
+            assert_eq!(read, written.map(|frame| frame.slice(head..)), "{format:?}");
+        }
+    }
 }

@@ -20,6 +20,8 @@ mod services;
 mod several_servers;
 mod storage;
 mod watches;
+mod websocket;
+mod websocket_watches;
 mod workloads;
 
 use client::Client;
