@@ -219,13 +219,25 @@ pub fn revision_gap(bytes: &[u8]) -> Option<(&str, usize)> {
 /// Decodes only what stands at some dotted paths, with the objects that lead there; everything else is skipped, which
 /// costs a fraction of decoding it.
 pub fn pick(bytes: &[u8], paths: &[&str]) -> Result<Value, serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    Pick(paths).deserialize(&mut deserializer)
+    decode_part(bytes, Part { paths, named: true })
 }
 
-struct Pick<'p>(&'p [&'p str]);
+/// Decodes everything but what stands at some dotted paths, which is skipped.
+pub fn omit(bytes: &[u8], paths: &[&str]) -> Result<Value, serde_json::Error> {
+    decode_part(bytes, Part { paths, named: false })
+}
 
-impl<'de> DeserializeSeed<'de> for Pick<'_> {
+fn decode_part(bytes: &[u8], part: Part) -> Result<Value, serde_json::Error> {
+    part.deserialize(&mut serde_json::Deserializer::from_slice(bytes))
+}
+
+/// Either what these paths name, or all the rest.
+struct Part<'p> {
+    paths: &'p [&'p str],
+    named: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Part<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -233,7 +245,7 @@ impl<'de> DeserializeSeed<'de> for Pick<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Pick<'_> {
+impl<'de> Visitor<'de> for Part<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -241,21 +253,21 @@ impl<'de> Visitor<'de> for Pick<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut picked = Map::new();
+        let mut decoded = Map::new();
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            if self.0.contains(&key.as_ref()) {
-                picked.insert(key.into_owned(), map.next_value()?);
-                continue;
-            }
-            let below = self.0.iter().filter_map(|path| path.strip_prefix(key.as_ref())?.strip_prefix('.'));
-            let below: Vec<&str> = below.collect();
-            if below.is_empty() {
-                map.next_value::<IgnoredAny>()?;
+            let is_named = self.paths.contains(&key.as_ref());
+            let below = self.paths.iter().filter_map(|path| path.strip_prefix(key.as_ref())?.strip_prefix('.'));
+            let below: Vec<&str> = if is_named { Vec::new() } else { below.collect() };
+            if !below.is_empty() {
+                let part = Part { paths: &below, named: self.named };
+                decoded.insert(key.into_owned(), map.next_value_seed(part)?);
+            } else if is_named == self.named {
+                decoded.insert(key.into_owned(), map.next_value()?);
             } else {
-                picked.insert(key.into_owned(), map.next_value_seed(Pick(&below))?);
+                map.next_value::<IgnoredAny>()?;
             }
         }
-        Ok(Value::Object(picked))
+        Ok(Value::Object(decoded))
     }
 
     // What is no object has nothing below it.
@@ -291,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn picking_gives_only_what_was_asked_for() {
+    fn a_part_is_what_was_asked_for_or_all_else() {
         let text = br#"{"kind":"Pod","metadata":{"name":"a","labels":{"x":"y"}},"spec":{"nodeName":"n","containers":[{}]},"status":null}"#;
         let picked = pick(text, &["metadata.name", "spec.nodeName", "status.phase", "spec.containers"]).unwrap();
         assert_eq!(
@@ -299,6 +311,8 @@ mod tests {
             json!({"metadata": {"name": "a"}, "spec": {"nodeName": "n", "containers": [{}]}, "status": null})
         );
         assert!(pick(b"{\"spec\":", &["spec"]).is_err());
+        let rest = omit(text, &["metadata.labels", "spec", "status.phase"]).unwrap();
+        assert_eq!(rest, json!({"kind": "Pod", "metadata": {"name": "a"}, "status": null}));
     }
 
     #[test]

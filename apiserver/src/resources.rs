@@ -6,6 +6,7 @@ use api::document;
 use api::kinds::{KINDS, Kind};
 use api::managed::{Convert, Versions};
 use api::schema::{Schema, TypeRef};
+use api::status::ApiError;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -29,6 +30,10 @@ pub struct Conversion {
     pub stored_version: &'static str,
     pub to_stored: fn(Value) -> Value,
     pub from_stored: fn(Value) -> Value,
+}
+
+fn unreadable(error: serde_json::Error) -> ApiError {
+    ApiError::internal(format!("stored object cannot be read: {error}"))
 }
 
 /// A document that was converted, as the type it has now writes it.
@@ -82,10 +87,13 @@ impl Resource {
     }
 
     /// The object as this version shows it, from stored bytes.
-    pub fn read(&self, bytes: &[u8]) -> Result<Value, api::status::ApiError> {
-        let object: Value = serde_json::from_slice(bytes)
-            .map_err(|error| api::status::ApiError::internal(format!("stored object cannot be read: {error}")))?;
-        Ok(self.of_stored(object))
+    pub fn read(&self, bytes: &[u8]) -> Result<Value, ApiError> {
+        Ok(self.of_stored(serde_json::from_slice(bytes).map_err(unreadable)?))
+    }
+
+    /// As [`Resource::read`], without the managed fields: they are half of many an object, and nobody shows them in a cell.
+    pub fn read_unmanaged(&self, bytes: &[u8]) -> Result<Value, ApiError> {
+        Ok(self.of_stored(document::omit(bytes, &["metadata.managedFields"]).map_err(unreadable)?))
     }
 
     /// The object as this version shows it, from the shape that is stored.

@@ -2,10 +2,11 @@
 
 mod protobuf;
 
+use crate::columns::{self, Printer};
 use crate::negotiate::{Format, INDENTED, Output, Shape};
 use crate::registry::{ListReply, WatchReply};
 use crate::resources::Resource;
-use crate::{columns, table};
+use crate::table::{self, IncludeObject};
 use api::Value;
 use api::document;
 use api::status::ApiError;
@@ -15,6 +16,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
+use jiff::Timestamp;
 pub use protobuf::Objects;
 use serde::Deserialize;
 use serde_json::json;
@@ -189,7 +191,7 @@ fn table_options(output: Output, headers: bool) -> table::Options<'static> {
         api_version: output.shape_version,
         include: output.include,
         no_headers: !headers,
-        now: jiff::Timestamp::now(),
+        now: Timestamp::now(),
     }
 }
 
@@ -283,9 +285,46 @@ fn stream_table(reply: ListReply, output: Output, metadata: &Value) -> Response<
         options.api_version
     );
     stream_list(reply.entries, head, move |out, entry| {
-        let row = resource.read(&entry.value).map(|object| table::row(printer, object, &options));
-        let _ = serde_json::to_writer(out, &row.unwrap_or_else(|failure| failure.to_value()));
+        let start = out.len();
+        if let Err(failure) = write_row(out, printer, resource, &entry.value, output, options.now) {
+            out.truncate(start);
+            let _ = serde_json::to_writer(out, &failure.to_value());
+        }
     })
+}
+
+/// Writes the row of a stored object. The cells are made from what is decoded; the object beside them is copied where it is
+/// shown as it is stored.
+fn write_row(
+    out: &mut Vec<u8>,
+    printer: &Printer,
+    resource: &Resource,
+    stored: &[u8],
+    output: Output,
+    now: Timestamp,
+) -> Result<(), ApiError> {
+    let shown = resource.read_unmanaged(stored)?;
+    let conditions = table::conditions(&shown);
+    let cells = (printer.cells)(&shown, now);
+    drop(shown);
+    out.extend_from_slice(b"{\"cells\":");
+    let _ = serde_json::to_writer(&mut *out, &cells);
+    if let Some(conditions) = conditions {
+        out.extend_from_slice(b",\"conditions\":");
+        let _ = serde_json::to_writer(&mut *out, &conditions);
+    }
+    out.extend_from_slice(b",\"object\":");
+    let shape = match output.include {
+        IncludeObject::None => None,
+        IncludeObject::Metadata => Some(Shape::Metadata),
+        IncludeObject::Object => Some(Shape::Object),
+    };
+    match shape {
+        Some(shape) => write_object(out, resource, stored, Output { shape, ..output }, true),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.push(b'}');
+    Ok(())
 }
 
 /// Streams a head, items with commas between them, and the closing brackets: memory stays at one piece, however long the

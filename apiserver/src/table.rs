@@ -73,7 +73,7 @@ pub fn assemble(definitions: Vec<Value>, rows: Vec<Value>, list_meta: Value, opt
 /// One object's row; takes the object, for most of it may go into the answer.
 pub fn row(printer: &Printer, object: Value, options: &Options) -> Value {
     let cells = (printer.cells)(&object, options.now);
-    let conditions = if document::get_str(&object, "kind") == "Pod" { completion(&object) } else { None };
+    let conditions = conditions(&object);
     assemble_row(cells, conditions, object, options)
 }
 
@@ -113,9 +113,12 @@ pub fn definition(column: &Column) -> Value {
     })
 }
 
-/// The row condition of a pod that is done, which lets clients hide it.
-fn completion(pod: &Value) -> Option<Value> {
-    let phase = document::get_str(pod, "status.phase");
+/// The conditions of an object's row: of a pod that is done, which lets clients hide it.
+pub fn conditions(object: &Value) -> Option<Value> {
+    if document::get_str(object, "kind") != "Pod" {
+        return None;
+    }
+    let phase = document::get_str(object, "status.phase");
     let message = match phase {
         "Succeeded" => "The pod has completed successfully.",
         "Failed" => "The pod failed.",
