@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use pki::Pki;
+use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -129,18 +130,52 @@ pub async fn hollow_nodes(flags: HollowNodesFlags) -> anyhow::Result<()> {
 }
 
 /// A client from a kubeconfig's text.
-async fn client_from(kubeconfig: &str) -> anyhow::Result<kube::Client> {
-    let kubeconfig = Kubeconfig::from_yaml(kubeconfig)?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    Ok(kube::Client::try_from(config)?)
+async fn client_from(text: &str) -> anyhow::Result<kube::Client> {
+    Ok(kube::Client::try_from(config(text, Path::new("")).await?)?)
 }
 
 /// A client from a kubeconfig file, and the CA it trusts in PEM.
 async fn connect(path: &Path) -> anyhow::Result<(kube::Client, String)> {
-    let kubeconfig = Kubeconfig::read_from(path).with_context(|| format!("the kubeconfig {}", path.display()))?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let of_file = || format!("the kubeconfig {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(of_file)?;
+    let directory = std::path::absolute(path).with_context(of_file)?;
+    let config = config(&text, directory.parent().unwrap_or(Path::new(""))).await.with_context(of_file)?;
     let ca = config.root_cert.iter().flatten().map(|der| pem(der)).collect();
     Ok((kube::Client::try_from(config)?, ca))
+}
+
+/// What a kubeconfig says of its current context. Paths in it are relative to `directory`.
+///
+/// It is read with the YAML reader that request bodies have: kube's own, made for each of its types, weighs 0.5 MiB.
+async fn config(text: &str, directory: &Path) -> anyhow::Result<kube::Config> {
+    let mut document = api::codec::yaml::decode_any(text.as_bytes()).map_err(anyhow::Error::msg)?;
+    for (list, entry, keys) in [
+        ("clusters", "cluster", &["certificate-authority"][..]),
+        ("users", "user", &["client-certificate", "client-key", "tokenFile"]),
+    ] {
+        for named in document.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            let Some(entry) = named.get_mut(entry).and_then(Value::as_object_mut) else { continue };
+            for (_, file) in entry.iter_mut().filter(|(key, _)| keys.contains(&key.as_str())) {
+                resolve(file, directory);
+            }
+            // As in client-go, a command without a slash is looked for on the PATH.
+            let command = entry.get_mut("exec").and_then(|exec| exec.get_mut("command"));
+            command.filter(|command| command.as_str().is_some_and(|c| c.contains('/'))).into_iter().for_each(
+                |command| {
+                    resolve(command, directory);
+                },
+            );
+        }
+    }
+    let kubeconfig: Kubeconfig = serde_json::from_value(document)?;
+    Ok(kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
+}
+
+/// Makes a path that a kubeconfig names relative to its directory.
+fn resolve(path: &mut Value, directory: &Path) {
+    if let Some(relative) = path.as_str().filter(|path| !path.is_empty()) {
+        *path = directory.join(relative).to_string_lossy().into();
+    }
 }
 
 fn pem(der: &[u8]) -> String {
@@ -177,5 +212,36 @@ async fn until_told(stop: CancellationToken, work: impl Future<Output = anyhow::
             stop.cancel();
             work.await
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn files_are_looked_for_beside_the_kubeconfig() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("token"), "from a file").unwrap();
+        let text = "
+            current-context: here
+            contexts: [{name: here, context: {cluster: box, user: me}}]
+            clusters: [{name: box, cluster: {server: 'https://box:6443', insecure-skip-tls-verify: yes}}]
+            users: [{name: me, user: {tokenFile: token, client-key: keys/me, exec: {command: ./login}}},
+                    {name: other, user: {exec: {command: login}}}]";
+        let config = config(text, directory.path()).await.unwrap();
+        let within = |name: &str| Some(directory.path().join(name).to_string_lossy().into_owned());
+        let user = &config.auth_info;
+        assert!(config.accept_invalid_certs && config.cluster_url.host() == Some("box"));
+        assert_eq!((&user.token_file, &user.client_key), (&within("token"), &within("keys/me")));
+        assert_eq!(user.exec.as_ref().unwrap().command, within("./login"));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_kubeconfig_is_said() {
+        let why = |text: &'static str| async move { config(text, Path::new("")).await.unwrap_err().to_string() };
+        assert!(why("clusters: {").await.contains("line 1"), "{}", why("clusters: {").await);
+        assert!(why("clusters: 7").await.contains("expected a sequence"), "{}", why("clusters: 7").await);
+        assert!(why("current-context: there").await.contains("context"), "{}", why("current-context: there").await);
     }
 }
