@@ -54,6 +54,8 @@ pub const SERVICE_CIDRS: Resource = cluster("networking.k8s.io", "v1", "ServiceC
 pub const POD_DISRUPTION_BUDGETS: Resource = namespaced("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets");
 pub const PRIORITY_CLASSES: Resource = cluster("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses");
 pub const STORAGE_CLASSES: Resource = cluster("storage.k8s.io", "v1", "StorageClass", "storageclasses");
+pub const VOLUME_ATTRIBUTES_CLASSES: Resource =
+    cluster("storage.k8s.io", "v1", "VolumeAttributesClass", "volumeattributesclasses");
 pub const CSI_NODES: Resource = cluster("storage.k8s.io", "v1", "CSINode", "csinodes");
 
 impl Resource {
@@ -157,6 +159,7 @@ mod tests {
             POD_DISRUPTION_BUDGETS,
             PRIORITY_CLASSES,
             STORAGE_CLASSES,
+            VOLUME_ATTRIBUTES_CLASSES,
             CSI_NODES,
         ];
         for constant in constants {

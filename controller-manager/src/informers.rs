@@ -12,7 +12,7 @@ use component::{Client, Informer, Meta, PartialObject, Projection, Resource, Sto
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::controllers::storage_protection::claims_of;
+use crate::controllers::storage_protection::{Attributed, claims_of};
 use crate::kinds::*;
 
 /// Index: the uids of all owners.
@@ -23,6 +23,8 @@ pub const CONTROLLER: &str = "controller";
 pub const NODE: &str = "node";
 /// Index of pods: `namespace/claim` of each claim.
 pub const CLAIM: &str = "claim";
+/// Index of claims and volumes: each VolumeAttributesClass they name.
+pub const ATTRIBUTES_CLASS: &str = "attributesClass";
 /// Index of endpoint slices: `namespace/service`.
 pub const SERVICE: &str = "service";
 
@@ -172,8 +174,9 @@ shared! {
     leases: Lease = LEASES, [], |b| b;
     resource_quotas: ResourceQuota = RESOURCE_QUOTAS, [], |b| b;
     service_cidrs: ServiceCidr = SERVICE_CIDRS, [], |b| b;
-    claims: PartialObject = PERSISTENT_VOLUME_CLAIMS, [], |b| b.metadata_only();
-    volumes: PersistentVolume = PERSISTENT_VOLUMES, [], |b| b;
+    claims: PersistentVolumeClaim = PERSISTENT_VOLUME_CLAIMS, [(ATTRIBUTES_CLASS, PersistentVolumeClaim::add_classes)], |b| b;
+    volumes: PersistentVolume = PERSISTENT_VOLUMES, [(ATTRIBUTES_CLASS, PersistentVolume::add_classes)], |b| b;
+    attributes_classes: PartialObject = VOLUME_ATTRIBUTES_CLASSES, [], |b| b.metadata_only();
     ip_addresses: PartialObject = IP_ADDRESSES, [], |b| b.metadata_only();
     service_accounts: PartialObject = SERVICE_ACCOUNTS, [], |b| b.metadata_only();
     /// Only the ConfigMaps named `kube-root-ca.crt`.

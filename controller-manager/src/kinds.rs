@@ -32,6 +32,7 @@ projections!(
     RootCertificate,
     ServiceCidr,
     PersistentVolume,
+    PersistentVolumeClaim,
     Scaled,
     PodDisruptionBudget,
     ResourceQuota
@@ -453,6 +454,7 @@ mod tests {
 #[serde(default)]
 pub struct PersistentVolume {
     pub metadata: Meta,
+    pub spec: WithAttributes,
     pub status: PersistentVolumeStatus,
 }
 
@@ -460,6 +462,34 @@ pub struct PersistentVolume {
 #[serde(default)]
 pub struct PersistentVolumeStatus {
     pub phase: String,
+}
+
+/// The spec of a volume or a claim, as far as it names a VolumeAttributesClass.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct WithAttributes {
+    pub volume_attributes_class_name: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct PersistentVolumeClaim {
+    pub metadata: Meta,
+    pub spec: WithAttributes,
+    pub status: PersistentVolumeClaimStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PersistentVolumeClaimStatus {
+    pub current_volume_attributes_class_name: Option<String>,
+    pub modify_volume_status: Option<ModifyVolumeStatus>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ModifyVolumeStatus {
+    pub target_volume_attributes_class_name: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

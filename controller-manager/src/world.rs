@@ -101,6 +101,7 @@ impl World {
             SERVICE_CIDRS => into(&stores.service_cidrs, document),
             PERSISTENT_VOLUME_CLAIMS => into(&stores.claims, document),
             PERSISTENT_VOLUMES => into(&stores.volumes, document),
+            VOLUME_ATTRIBUTES_CLASSES => into(&stores.attributes_classes, document),
             IP_ADDRESSES => into(&stores.ip_addresses, document),
             CONFIG_MAPS => into(&stores.root_certificates, document),
             other => panic!("no store for {other}"),
@@ -142,7 +143,8 @@ impl World {
         from!(PODS: pods, NODES: nodes, REPLICA_SETS: replica_sets, DEPLOYMENTS: deployments, SERVICES: services,
             ENDPOINTS: endpoints, ENDPOINT_SLICES: endpoint_slices, NAMESPACES: namespaces, JOBS: jobs,
             SERVICE_CIDRS: service_cidrs, IP_ADDRESSES: ip_addresses, RESOURCE_QUOTAS: resource_quotas,
-            PERSISTENT_VOLUME_CLAIMS: claims, PERSISTENT_VOLUMES: volumes);
+            PERSISTENT_VOLUME_CLAIMS: claims, PERSISTENT_VOLUMES: volumes,
+            VOLUME_ATTRIBUTES_CLASSES: attributes_classes);
     }
 
     pub fn delete(&mut self, resource: Resource, namespace: &str, name: &str, propagation: Option<&str>) {

@@ -4,7 +4,7 @@
 
 mod certificates;
 mod claim_resize;
-mod default_storage_class;
+mod default_class;
 mod default_tolerations;
 mod device_admin;
 mod limit_ranger;
@@ -62,13 +62,14 @@ static PLUGINS: &[Plugin] = &[
     Plugin { name: "TaintNodesByCondition", mutate: taint_nodes::mutate, ..PASS },
     Plugin { name: "Priority", mutate: priority::mutate, validate: priority::validate, ..PASS },
     Plugin { name: "DefaultTolerationSeconds", mutate: default_tolerations::mutate, ..PASS },
-    Plugin { name: "DefaultStorageClass", mutate: default_storage_class::mutate, ..PASS },
+    Plugin { name: "DefaultStorageClass", mutate: default_class::of_claim, ..PASS },
     Plugin { name: "StorageObjectInUseProtection", mutate: storage_protection::mutate, ..PASS },
     Plugin { name: "RuntimeClass", mutate: runtime_class::mutate, validate: runtime_class::validate, ..PASS },
     Plugin { name: "PersistentVolumeClaimResize", validate: claim_resize::validate, ..PASS },
     Plugin { name: "CertificateApproval", validate: certificates::approval, ..PASS },
     Plugin { name: "CertificateSigning", validate: certificates::signing, ..PASS },
     Plugin { name: "CertificateSubjectRestriction", validate: certificates::subject, ..PASS },
+    Plugin { name: "DefaultIngressClass", mutate: default_class::of_ingress, ..PASS },
     Plugin { name: "PodTopologyLabels", mutate: pod_topology_labels::mutate, ..PASS },
     Plugin { name: "PodResizeValidator", validate: pod_resize::validate, ..PASS },
     Plugin { name: "DeviceAdminAccess", validate: device_admin::validate, ..PASS },

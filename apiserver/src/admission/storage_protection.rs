@@ -1,4 +1,5 @@
-//! StorageObjectInUseProtection: new claims and volumes get the finalizers that keep them while somebody uses them.
+//! StorageObjectInUseProtection: new claims, volumes and classes of volume attributes get the finalizers that keep them while
+//! somebody uses them.
 
 use super::Operation;
 use crate::registry::Call;
@@ -10,6 +11,7 @@ pub fn mutate(call: &Call<'_>, operation: Operation, object: &mut Value) -> Resu
     let finalizer = match call.resource.kind.resource {
         "persistentvolumeclaims" => "kubernetes.io/pvc-protection",
         "persistentvolumes" => "kubernetes.io/pv-protection",
+        "volumeattributesclasses" => "kubernetes.io/vac-protection",
         _ => return Ok(()),
     };
     let known = document::finalizers(object).any(|known| known == finalizer);

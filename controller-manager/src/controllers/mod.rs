@@ -68,6 +68,11 @@ pub static CONTROLLERS: &[Controller] = &[
         storage_protection::watch_volumes,
         storage_protection::reconcile_volume,
     ),
+    Controller::new(
+        "volumeattributesclass-protection-controller",
+        storage_protection::watch_attributes_classes,
+        storage_protection::reconcile_attributes_class,
+    ),
     Controller::new("root-ca-certificate-publisher-controller", root_ca::watch, root_ca::reconcile),
     Controller {
         needs_metadata: true,

@@ -1,18 +1,19 @@
-//! Lets claims and volumes go that are deleted, once nobody uses them (upstream's `pkg/controller/volume/pvcprotection` and
-//! `pvprotection`). Admission protects new ones; those that were made without it are protected here.
+//! Lets claims, volumes and classes of volume attributes go that are deleted, once nobody uses them (upstream's
+//! `pkg/controller/volume/pvcprotection`, `pvprotection` and `vacprotection`). Admission protects new ones; those that were made without it are protected here.
 
-use component::resource::{PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES};
-use component::{Delta, Meta, Resource};
+use component::resource::{PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, VOLUME_ATTRIBUTES_CLASSES};
+use component::{Delta, Informer, Meta, Projection, Resource};
 use serde_json::json;
 
-use crate::informers::{CLAIM, Informers};
-use crate::kinds::Pod;
+use crate::informers::{ATTRIBUTES_CLASS, CLAIM, Informers};
+use crate::kinds::{PersistentVolume, PersistentVolumeClaim, Pod};
 use crate::plan::{Action, Plan};
 use crate::queue::{Item, Queue};
 use crate::runtime::View;
 
 const CLAIM_PROTECTION: &str = "kubernetes.io/pvc-protection";
 const VOLUME_PROTECTION: &str = "kubernetes.io/pv-protection";
+const ATTRIBUTES_CLASS_PROTECTION: &str = "kubernetes.io/vac-protection";
 
 pub fn watch_claims(informers: &Informers, queue: &Queue) {
     let each = queue.clone();
@@ -42,6 +43,56 @@ pub fn watch_volumes(informers: &Informers, queue: &Queue) {
             queue.add(Item::of(PERSISTENT_VOLUMES, &delta.object().metadata));
         }
     });
+}
+
+pub fn watch_attributes_classes(informers: &Informers, queue: &Queue) {
+    let each = queue.clone();
+    informers.attributes_classes.subscribe(move |delta| {
+        if change(&delta.object().metadata, ATTRIBUTES_CLASS_PROTECTION).is_some() {
+            each.add(Item::of(VOLUME_ATTRIBUTES_CLASSES, &delta.object().metadata));
+        }
+    });
+    wake_given_up(&informers.claims, queue);
+    wake_given_up(&informers.volumes, queue);
+}
+
+/// What names classes of volume attributes.
+pub trait Attributed: Projection {
+    fn add_classes(&self, add: &mut dyn FnMut(&str));
+}
+
+impl Attributed for PersistentVolume {
+    fn add_classes(&self, add: &mut dyn FnMut(&str)) {
+        self.spec.volume_attributes_class_name.iter().for_each(|class| add(class));
+    }
+}
+
+impl Attributed for PersistentVolumeClaim {
+    fn add_classes(&self, add: &mut dyn FnMut(&str)) {
+        let target =
+            self.status.modify_volume_status.as_ref().map(|status| &status.target_volume_attributes_class_name);
+        let named = [&self.spec.volume_attributes_class_name, &self.status.current_volume_attributes_class_name];
+        named.into_iter().flatten().chain(target).for_each(|class| add(class));
+    }
+}
+
+/// Looks at a class when one that named it may do so no longer.
+fn wake_given_up<T: Attributed>(informer: &Informer<T>, queue: &Queue) {
+    let queue = queue.clone();
+    informer.subscribe(move |delta| {
+        if let Delta::Updated { old, .. } | Delta::Deleted(old) = delta {
+            old.add_classes(&mut |class| queue.add(Item::new(VOLUME_ATTRIBUTES_CLASSES, "", class)));
+        }
+    });
+}
+
+pub fn reconcile_attributes_class(view: &View<'_>, item: &Item) -> Plan {
+    let Some(class) = view.stores.attributes_classes.get("", item.name()) else { return Plan::none() };
+    let is_used = || {
+        !view.stores.volumes.by(ATTRIBUTES_CLASS, item.name()).is_empty()
+            || !view.stores.claims.by(ATTRIBUTES_CLASS, item.name()).is_empty()
+    };
+    protect(VOLUME_ATTRIBUTES_CLASSES, &class.metadata, ATTRIBUTES_CLASS_PROTECTION, is_used)
 }
 
 pub fn reconcile_claim(view: &View<'_>, item: &Item) -> Plan {
@@ -155,5 +206,31 @@ mod tests {
         world.change(PERSISTENT_VOLUMES, "", "v", json!({ "status": { "phase": "Released" } }));
         world.reconcile(reconcile_volume, &item);
         assert!(world.get(PERSISTENT_VOLUMES, "", "v").is_none());
+    }
+
+    #[test]
+    fn a_class_waits_until_nobody_names_it() {
+        let mut world = World::new();
+        let class = |world: &mut World| {
+            let metadata =
+                json!({ "name": "fast", "finalizers": [ATTRIBUTES_CLASS_PROTECTION], "deletionTimestamp": DELETED });
+            world.put(VOLUME_ATTRIBUTES_CLASSES, json!({ "metadata": metadata }));
+            world.reconcile(reconcile_attributes_class, &Item::new(VOLUME_ATTRIBUTES_CLASSES, "", "fast"));
+            world.get(VOLUME_ATTRIBUTES_CLASSES, "", "fast").is_some()
+        };
+        let named = json!({ "volumeAttributesClassName": "fast" });
+        world.put(PERSISTENT_VOLUMES, json!({ "metadata": { "name": "v" }, "spec": named }));
+        assert!(class(&mut world));
+        world.change(PERSISTENT_VOLUMES, "", "v", json!({ "spec": { "volumeAttributesClassName": "other" } }));
+        for (part, naming) in [
+            ("spec", named),
+            ("status", json!({ "currentVolumeAttributesClassName": "fast" })),
+            ("status", json!({ "modifyVolumeStatus": { "targetVolumeAttributesClassName": "fast" } })),
+        ] {
+            world.put(PERSISTENT_VOLUME_CLAIMS, json!({ "metadata": { "namespace": "n", "name": "c" }, part: naming }));
+            assert!(class(&mut world), "{part}");
+        }
+        world.put(PERSISTENT_VOLUME_CLAIMS, json!({ "metadata": { "namespace": "n", "name": "c" } }));
+        assert!(!class(&mut world));
     }
 }

@@ -1,4 +1,4 @@
-//! Claims: their default class, and what keeps them while a pod uses them.
+//! Claims: their default class (and that of ingresses), and what keeps them while a pod uses them.
 
 use crate::{Space, pod, run};
 use coracle::Cluster;
@@ -46,21 +46,44 @@ fn a_claim_is_kept_while_a_pod_uses_it() {
 }
 
 #[test]
-fn a_claim_without_a_class_gets_the_newest_default() {
+fn a_claim_or_an_ingress_without_a_class_gets_the_default() {
     run(async {
         let cluster = crate::bare().start().await.expect("a cluster");
         let space = Space::new(&cluster, "classes").await;
         let claims = space.core("persistentvolumeclaims");
-        let none = space.create(&claims, claim("before")).await;
-        assert_eq!(none["spec"]["storageClassName"], Value::Null);
+        let classes = ["/apis/storage.k8s.io/v1/storageclasses", "/apis/networking.k8s.io/v1/ingressclasses"];
+        let default = |key: &str| json!({ "name": "fast", "annotations": { key: "true" } });
         let class = json!({
-            "metadata": { "name": "fast", "annotations": { "storageclass.kubernetes.io/is-default-class": "true" } },
-            "provisioner": "example.com/disk",
+            "metadata": default("storageclass.kubernetes.io/is-default-class"), "provisioner": "example.com/disk",
         });
-        space.create("/apis/storage.k8s.io/v1/storageclasses", class).await;
-        assert_eq!(space.create(&claims, claim("after")).await["spec"]["storageClassName"], "fast");
-        let mut own = claim("own");
-        own["spec"]["storageClassName"] = "".into();
-        assert_eq!(space.create(&claims, own).await["spec"]["storageClassName"], "");
+        gets_default(&space, &claims, claim, "storageClassName", (classes[0], class)).await;
+        let ingresses = "/apis/networking.k8s.io/v1/namespaces/classes/ingresses";
+        let ingress = |name: &str| {
+            json!({ "metadata": { "name": name }, "spec": {
+                "defaultBackend": { "service": { "name": "web", "port": { "number": 80 } } },
+            } })
+        };
+        let class = json!({
+            "metadata": default("ingressclass.kubernetes.io/is-default-class"),
+            "spec": { "controller": "example.com/proxy" },
+        });
+        gets_default(&space, ingresses, ingress, "ingressClassName", (classes[1], class)).await;
     });
+}
+
+/// Makes objects before and after there is a default class.
+async fn gets_default(
+    space: &Space,
+    all: &str,
+    object: impl Fn(&str) -> Value,
+    field: &str,
+    (classes, class): (&str, Value),
+) {
+    let none = space.create(all, object("before")).await;
+    assert_eq!(none["spec"][field], Value::Null);
+    space.create(classes, class).await;
+    assert_eq!(space.create(all, object("after")).await["spec"][field], "fast");
+    let mut own = object("own");
+    own["spec"][field] = "other".into();
+    assert_eq!(space.create(all, own).await["spec"][field], "other");
 }
