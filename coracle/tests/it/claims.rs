@@ -1,4 +1,4 @@
-//! Claims: their default class (and that of ingresses), and what keeps them while a pod uses them.
+//! Claims, volumes and their classes: which are the default (that of ingresses, too), and what keeps them while somebody uses them.
 
 use crate::{Space, pod, run};
 use coracle::Cluster;
@@ -42,6 +42,35 @@ fn a_claim_is_kept_while_a_pod_uses_it() {
         space.create(&space.core("persistentvolumeclaims"), claim("left")).await;
         space.client.delete("/api/v1/namespaces/claims").await.ok();
         space.client.until_gone("/api/v1/namespaces/claims").await;
+    });
+}
+
+#[test]
+fn a_class_of_attributes_is_kept_while_a_volume_names_it() {
+    run(async {
+        let cluster = Cluster::builder().hollow_nodes(0).start().await.expect("a cluster");
+        let space = Space::new(&cluster, "attributes").await;
+        let classes = "/apis/storage.k8s.io/v1/volumeattributesclasses";
+        for name in ["used", "unused"] {
+            let class = json!({
+                "metadata": { "name": name }, "driverName": "disk.example.com", "parameters": { "iops": "100" },
+            });
+            let made = space.create(classes, class).await;
+            assert_eq!(made["metadata"]["finalizers"], json!(["kubernetes.io/vac-protection"]));
+        }
+        let volume = json!({ "metadata": { "name": "v" }, "spec": {
+            "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteOnce"], "volumeAttributesClassName": "used",
+            "csi": { "driver": "disk.example.com", "volumeHandle": "h" },
+        } });
+        space.create("/api/v1/persistentvolumes", volume).await;
+
+        let (used, unused) = (format!("{classes}/used"), format!("{classes}/unused"));
+        space.client.delete(&used).await.ok();
+        space.client.delete(&unused).await.ok();
+        space.client.until_gone(&unused).await;
+        assert!(space.client.get(&used).await.ok()["metadata"]["deletionTimestamp"].is_string());
+        space.client.delete("/api/v1/persistentvolumes/v").await.ok();
+        space.client.until_gone(&used).await;
     });
 }
 
