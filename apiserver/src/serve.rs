@@ -35,6 +35,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const MAX_HEADERS: u32 = 64 << 10;
 /// How long open requests may take to end once the server is told to stop.
 const DRAIN: Duration = Duration::from_millis(1500);
+/// How long a client may be silent: it is asked whether it is there after the first, then after each second, as often as the
+/// third says. These are the times of Go's listeners.
+const SILENCE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(15), 9);
+/// How long a client may leave what it is sent unread: the time that a silent one has.
+const UNREAD: Duration = Duration::from_secs(150);
 /// A failed `accept` (no file descriptors left) is tried again after this.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -108,6 +113,7 @@ async fn connection(
     place: Arc<Place>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
+    give_up_on_absent(&stream, UNREAD)?;
     let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let peer = (!chain.is_empty()).then(|| Arc::new(trust.identify(chain, Timestamp::now())));
@@ -137,6 +143,16 @@ async fn connection(
     }
 }
 
+/// Ends the connection, in the kernel, when the client is gone without a word or reads nothing of what waits for it. Nothing
+/// above would notice: hyper does not look at a body that it cannot send, and a watch may have nothing to say for long.
+fn give_up_on_absent(stream: &TcpStream, unread: Duration) -> std::io::Result<()> {
+    let (idle, interval, tries) = SILENCE;
+    let socket = socket2::SockRef::from(stream);
+    socket
+        .set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(tries))?;
+    socket.set_tcp_user_timeout(Some(unread))
+}
+
 async fn respond(
     server: Arc<ApiServer>,
     request: Request<Incoming>,
@@ -164,7 +180,18 @@ mod tests {
     use super::*;
     use http_body_util::Empty;
     use hyper::{client, server};
+    use tokio::io::AsyncWriteExt;
     use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn who_does_not_read_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        give_up_on_absent(&stream, Duration::from_millis(100)).unwrap();
+        let writing = async { while stream.write_all(&[0; 1 << 16]).await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(20), writing).await.expect("an end");
+    }
 
     #[tokio::test]
     async fn a_connection_keeps_its_place_whatever_is_spoken_on_it() {
