@@ -91,7 +91,7 @@ impl Resource {
         Ok(self.of_stored(serde_json::from_slice(bytes).map_err(unreadable)?))
     }
 
-    /// As [`Resource::read`], without the managed fields: they are half of many an object, and nobody shows them in a cell.
+    /// As [`Resource::read`], without the managed fields: they are half of many an object, and few look at them.
     pub fn read_unmanaged(&self, bytes: &[u8]) -> Result<Value, ApiError> {
         Ok(self.of_stored(document::omit(bytes, &["metadata.managedFields"]).map_err(unreadable)?))
     }

@@ -17,7 +17,7 @@ pub fn mutate(call: &Call<'_>, operation: Operation, object: &mut Value) -> Resu
     let namespaces = resources::builtin("", "namespaces");
     let found = call.server.store.get(&namespaces.key("", call.namespace)).map_err(|e| call.server.store_error(e))?;
     let Some(entry) = found else { return Err(ApiError::not_found(namespaces.kind, call.namespace)) };
-    let namespace = namespaces.read(&entry.value)?;
+    let namespace = namespaces.read_unmanaged(&entry.value)?;
     if !document::is_terminating(&namespace) {
         return Ok(());
     }

@@ -9,7 +9,9 @@ use api::Value;
 use api::document;
 use api::status::ApiError;
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
+use storage::Entry;
 
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const VOLUME_PREFIX: &str = "kube-api-access-";
@@ -30,22 +32,26 @@ fn account_name(pod: &Value) -> &str {
     }
 }
 
+fn stored(call: &Call<'_>, name: &str) -> Result<Option<Arc<Entry>>, ApiError> {
+    let key = resources::builtin("", "serviceaccounts").key(call.namespace, name);
+    call.server.store.get(&key).map_err(|e| call.server.store_error(e))
+}
+
 fn account(call: &Call<'_>, name: &str) -> Result<Option<Value>, ApiError> {
     let accounts = resources::builtin("", "serviceaccounts");
-    let found = call.server.store.get(&accounts.key(call.namespace, name)).map_err(|e| call.server.store_error(e))?;
-    found.map(|entry| accounts.read(&entry.value)).transpose()
+    stored(call, name)?.map(|entry| accounts.read_unmanaged(&entry.value)).transpose()
 }
 
 /// Gives the service account controller a moment: a pod may be created right after its namespace.
 pub async fn wait_for_default(call: &Call<'_>, pod: &Value) {
-    if !applies(call) || account_name(pod) != "default" || !matches!(account(call, "default"), Ok(None)) {
+    if !applies(call) || account_name(pod) != "default" || !matches!(stored(call, "default"), Ok(None)) {
         return;
     }
     let accounts = resources::builtin("", "serviceaccounts");
     let Ok(mut events) = call.server.store.watch(&accounts.scope(call.namespace), call.server.store.revision()) else {
         return;
     };
-    let arrival = async { while matches!(account(call, "default"), Ok(None)) && events.next().await.is_ok() {} };
+    let arrival = async { while matches!(stored(call, "default"), Ok(None)) && events.next().await.is_ok() {} };
     let _ = tokio::time::timeout(WAIT, arrival).await;
 }
 
