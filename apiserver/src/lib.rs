@@ -21,6 +21,7 @@ mod impersonate;
 mod json_schema;
 pub mod kinds;
 mod kubelet;
+mod legacy_token_tracking;
 mod metrics;
 mod negotiate;
 mod openapi;

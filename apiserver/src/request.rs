@@ -80,6 +80,12 @@ impl Warnings {
             given.all.push(message);
         }
     }
+
+    /// What there is to tell so far.
+    #[cfg(test)]
+    pub fn told(&self) -> Vec<String> {
+        self.0.lock().all.clone()
+    }
 }
 
 /// Answers one request. `peer` is who the connection's client certificate, or the in-process transport, says it is.
@@ -170,7 +176,8 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin,
     B::Error: Into<BoxError>,
 {
-    let identity = server.authenticators.authenticate(&incoming.headers, peer.as_deref(), incoming.now).await;
+    let (headers, warnings) = (&incoming.headers, &incoming.warnings);
+    let identity = server.authenticators.authenticate(headers, peer.as_deref(), incoming.now, warnings).await;
     incoming.user = match identity {
         Ok(Some(user)) => user,
         Ok(None) => User::anonymous(),

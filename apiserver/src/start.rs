@@ -1,7 +1,8 @@
 //! From parts to a server that can take requests: what the store must hold before the first one.
 
 use crate::authn::{
-    Authenticators, BoundKind, BoundObject, BoundObjects, Passwords, PeerTrust, ServiceAccounts, StaticTokens, User,
+    Authenticators, BoundKind, BoundObjects, LegacyTokens, Passwords, PeerTrust, SecretUse, ServiceAccounts,
+    StaticTokens, User,
 };
 use crate::authz::{self, Authorizer};
 use crate::bootstrap::{self, FrontProxy, Settings, Step};
@@ -11,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::registry::{Call, Part};
 use crate::resources::{self, Resource};
 use crate::server::{ApiServer, Options};
-use crate::{dangling, decode, kubelet, reserve};
+use crate::{dangling, decode, kubelet, legacy_token_tracking, reserve};
 use anyhow::Context;
 use api::Value;
 use api::document;
@@ -25,7 +26,7 @@ use pki::service_account::DEFAULT_ISSUER;
 use serde_json::json;
 use std::sync::Arc;
 use storage::Store;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// The ServiceCIDR of the configured ranges.
@@ -43,8 +44,9 @@ impl ApiServer {
         check_ranges(&options.service_cluster_ip_ranges)?;
         let authorizer = Arc::new(Authorizer::new());
         let services = reserve::allocator(&options)?;
+        let (told, uses) = mpsc::channel(legacy_token_tracking::WAITING);
         let server = Arc::new(ApiServer {
-            authenticators: authenticators(&store, &pki, &options)?,
+            authenticators: authenticators(&store, &pki, &options, told)?,
             authorizer: authorizer.clone(),
             services,
             quota_turns: Default::default(),
@@ -77,9 +79,13 @@ impl ApiServer {
         }
         let changes = dangling::begin(&server).await.context("FlowSchemas cannot be read")?;
         let noting = dangling::follow(server.clone(), changes);
+        let changes = legacy_token_tracking::begin(&server);
+        let changes = changes.await.context("the use of tokens in Secrets cannot be tracked")?;
+        let tracking = legacy_token_tracking::follow(server.clone(), changes, uses);
         let stop = server.stop.clone();
         tokio::spawn(async move {
-            tokio::select! { _ = stop.cancelled() => {}, _ = async { tokio::join!(following, repairing, noting) } => {} }
+            let all = async { tokio::join!(following, repairing, noting, tracking) };
+            tokio::select! { _ = stop.cancelled() => {}, _ = all => {} }
         });
         Ok(server)
     }
@@ -207,7 +213,12 @@ pub(crate) fn resource_of(object: &Value) -> Result<&'static Resource, ApiError>
     resources::of(object).ok_or_else(ApiError::no_such_resource)
 }
 
-fn authenticators(store: &Arc<dyn Store>, pki: &Arc<Pki>, options: &Options) -> anyhow::Result<Authenticators> {
+fn authenticators(
+    store: &Arc<dyn Store>,
+    pki: &Arc<Pki>,
+    options: &Options,
+    uses: mpsc::Sender<SecretUse>,
+) -> anyhow::Result<Authenticators> {
     let mut tokens = StaticTokens::new()?;
     if let Some(file) = &options.token_auth_file {
         tokens.load(file)?;
@@ -218,7 +229,8 @@ fn authenticators(store: &Arc<dyn Store>, pki: &Arc<Pki>, options: &Options) -> 
     Ok(Authenticators {
         passwords,
         tokens: Some(tokens),
-        service_accounts: Some(ServiceAccounts::new(pki.service_accounts(), issuers.clone(), bound)?),
+        service_accounts: Some(ServiceAccounts::new(pki.service_accounts(), issuers.clone(), bound.clone())?),
+        legacy_tokens: Some(LegacyTokens::new(pki.service_accounts(), bound, uses)?),
         api_audiences: issuers,
     })
 }
@@ -228,7 +240,7 @@ struct Bound(Arc<dyn Store>);
 
 #[async_trait]
 impl BoundObjects for Bound {
-    async fn find(&self, kind: BoundKind, namespace: &str, name: &str) -> Result<Option<BoundObject>, String> {
+    async fn find(&self, kind: BoundKind, namespace: &str, name: &str) -> Result<Option<Value>, String> {
         let resource = resources::builtin(
             "",
             match kind {
@@ -240,11 +252,7 @@ impl BoundObjects for Bound {
         );
         let found = self.0.get(&resource.key(namespace, name)).map_err(|error| error.to_string())?;
         let Some(entry) = found else { return Ok(None) };
-        let object = resource.read(&entry.value).map_err(|error| error.to_string())?;
-        Ok(Some(BoundObject {
-            uid: document::uid(&object).to_owned(),
-            deletion_timestamp: api::time::parse(document::get_str(&object, "metadata.deletionTimestamp")).ok(),
-        }))
+        resource.read_unmanaged(&entry.value).map(Some).map_err(|error| error.to_string())
     }
 
     async fn catch_up(&self) -> bool {

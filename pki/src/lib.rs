@@ -7,6 +7,7 @@ mod client;
 mod files;
 mod keyed_hash;
 mod kubeconfig;
+mod legacy_token;
 pub mod service_account;
 mod tls;
 
@@ -27,6 +28,7 @@ pub use crate::certificate::{CertifiedKey, SubjectName};
 pub use crate::client::{ClientCertificateError, ClientIdentity, ClientVerifier};
 pub use crate::keyed_hash::{Digest, KeyedHash};
 pub use crate::kubeconfig::{Auth, Kubeconfig};
+pub use crate::legacy_token::{LEGACY_ISSUER, LegacyClaims};
 pub use crate::service_account::ServiceAccountKeys;
 pub use crate::tls::{provider, server_config};
 

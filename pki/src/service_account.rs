@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use rcgen::{KeyPair, PublicKeyData};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
@@ -177,13 +178,13 @@ impl ServiceAccountKeys {
         &self.public_key_pem
     }
 
-    /// A signed token.
-    pub fn sign(&self, claims: &Claims) -> Result<String> {
+    /// A signed token of [`Claims`] or [`crate::LegacyClaims`].
+    pub fn sign(&self, claims: &impl Serialize) -> Result<String> {
         jsonwebtoken::encode(&self.header, claims, &self.signing).map_err(|error| Error::Sign(error.to_string()))
     }
 
     /// The claims of a token with this key's signature. Judges neither times, issuer, audience nor bound objects.
-    pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+    pub fn verify<C: DeserializeOwned>(&self, token: &str) -> Result<C, TokenError> {
         use jsonwebtoken::errors::ErrorKind;
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed)?;
         if header.kid.is_some_and(|kid| kid != self.key_id) {
@@ -234,7 +235,7 @@ pub fn unverified_issuer(token: &str) -> Option<String> {
 }
 
 /// RFC 7519 allows `aud` to be one string.
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(crate) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Audience {
@@ -299,19 +300,20 @@ mod tests {
     #[test]
     fn a_token_of_another_key_or_algorithm_or_with_changed_claims_is_refused() {
         let (ours, theirs) = (keys(), keys());
-        assert_eq!(ours.verify(&theirs.sign(&claims()).unwrap()), Err(TokenError::UnknownKey));
+        let verify = |token: &str| ours.verify::<Claims>(token);
+        assert_eq!(verify(&theirs.sign(&claims()).unwrap()), Err(TokenError::UnknownKey));
         let encoded = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let token = ours.sign(&claims()).unwrap();
         let mut parts: Vec<_> = token.split('.').map(str::to_owned).collect();
         let mut forged = claims();
         forged.kubernetes.serviceaccount.name = "admin".into();
         parts[1] = encoded(serde_json::to_value(forged).unwrap());
-        assert_eq!(ours.verify(&parts.join(".")), Err(TokenError::Signature));
+        assert_eq!(verify(&parts.join(".")), Err(TokenError::Signature));
         for header in [json!({"alg": "none"}), json!({"alg": "HS256", "kid": ours.key_id()}), json!({"alg": "RS256"})] {
             parts[0] = encoded(header);
-            assert!(ours.verify(&parts.join(".")).is_err(), "{}", parts[0]);
+            assert!(verify(&parts.join(".")).is_err(), "{}", parts[0]);
         }
-        assert_eq!(ours.verify("no.token"), Err(TokenError::Malformed));
+        assert_eq!(verify("no.token"), Err(TokenError::Malformed));
     }
 
     #[test]

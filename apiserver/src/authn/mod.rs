@@ -3,9 +3,11 @@
 
 mod bearer;
 mod csv;
+mod legacy_token;
 mod password;
 mod peer;
 mod service_account;
+mod signature;
 mod token_file;
 mod user;
 mod verified;
@@ -18,9 +20,12 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use jiff::Timestamp;
 
+use crate::request::Warnings;
+
+pub use self::legacy_token::{LegacyTokens, SecretUse, day};
 pub use self::password::Passwords;
 pub use self::peer::{PeerIdentity, PeerTrust};
-pub use self::service_account::{BoundKind, BoundObject, BoundObjects, ServiceAccounts};
+pub use self::service_account::{BoundKind, BoundObjects, ServiceAccounts};
 pub use self::token_file::StaticTokens;
 pub use self::user::{
     ANONYMOUS, AUTHENTICATED_GROUP, CREDENTIAL_ID_KEY, PRIVILEGED_GROUP, UNAUTHENTICATED_GROUP, User,
@@ -83,18 +88,20 @@ pub struct Authenticators {
     pub passwords: Option<Passwords>,
     pub tokens: Option<StaticTokens>,
     pub service_accounts: Option<ServiceAccounts>,
+    pub legacy_tokens: Option<LegacyTokens>,
     /// The server's own audiences (`--api-audiences`, by default the issuers of service-account tokens).
     pub api_audiences: Vec<String>,
 }
 
 impl Authenticators {
     /// The user of a request: None when it has no credentials (whether it may be [`User::anonymous`] is for the caller).
-    /// `peer` is the connection's client certificate, if it showed one.
+    /// `peer` is the connection's client certificate, if it showed one; `warnings` are what the client should be told of its credential.
     pub async fn authenticate(
         &self,
         headers: &HeaderMap,
         peer: Option<&PeerIdentity>,
         now: Timestamp,
+        warnings: &Warnings,
     ) -> Result<Option<Arc<User>>, AuthnError> {
         let mut attempts = Attempts::default();
         if let Some(user) = peer.and_then(|peer| attempts.keep(peer.user_in_headers(headers, now))) {
@@ -110,12 +117,12 @@ impl Authenticators {
             return Ok(Some(user));
         }
         if let Some(token) = authorization.and_then(bearer::token)
-            && let Some(user) = attempts.keep(self.token_user(token, now).await)
+            && let Some(user) = attempts.keep(self.token_user(token, now, warnings).await)
         {
             return Ok(Some(user));
         }
         if let Some(token) = attempts.keep(bearer::websocket_token(headers))
-            && let Some(user) = attempts.keep(self.token_user(&token, now).await)
+            && let Some(user) = attempts.keep(self.token_user(&token, now, warnings).await)
         {
             return Ok(Some(user));
         }
@@ -128,6 +135,7 @@ impl Authenticators {
         token: &str,
         audiences: &[String],
         now: Timestamp,
+        warnings: &Warnings,
     ) -> Result<TokenIdentity, AuthnError> {
         let audiences = if audiences.is_empty() { &self.api_audiences } else { audiences };
         let mut attempts = Attempts::default();
@@ -139,6 +147,12 @@ impl Authenticators {
                 return Ok(TokenIdentity { user, audiences });
             }
         }
+        if let Some(legacy) = &self.legacy_tokens
+            && let Some(identity) =
+                attempts.keep(legacy.authenticate(token, audiences, &self.api_audiences, now, warnings).await)
+        {
+            return Ok(identity);
+        }
         if let Some(accounts) = &self.service_accounts
             && let Some(identity) =
                 attempts.keep(accounts.authenticate(token, audiences, &self.api_audiences, now).await)
@@ -148,8 +162,13 @@ impl Authenticators {
         attempts.finish().and_then(|none: Option<_>| none.ok_or_else(|| AuthnError::refused("invalid bearer token")))
     }
 
-    async fn token_user(&self, token: &str, now: Timestamp) -> Result<Option<Arc<User>>, AuthnError> {
-        self.authenticate_token(token, &[], now).await.map(|identity| Some(identity.user))
+    async fn token_user(
+        &self,
+        token: &str,
+        now: Timestamp,
+        warnings: &Warnings,
+    ) -> Result<Option<Arc<User>>, AuthnError> {
+        self.authenticate_token(token, &[], now, warnings).await.map(|identity| Some(identity.user))
     }
 }
 
@@ -190,5 +209,7 @@ impl Attempts {
     }
 }
 
+#[cfg(test)]
+mod legacy_token_tests;
 #[cfg(test)]
 mod tests;

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::{Value, document};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use pki::service_account::{Claims, ObjectRef, TokenError, unverified_issuer};
-use pki::{KeyedHash, ServiceAccountKeys};
+use pki::ServiceAccountKeys;
+use pki::service_account::{Claims, ObjectRef};
 
+use super::signature::{Signatures, TokenClaims};
 use super::user::CREDENTIAL_ID_KEY;
-use super::verified::Verified;
 use super::{AuthnError, TokenIdentity, User};
 
 const POD_NAME_KEY: &str = "authentication.kubernetes.io/pod-name";
@@ -20,7 +21,6 @@ const NODE_UID_KEY: &str = "authentication.kubernetes.io/node-uid";
 
 /// How far clocks may differ, and how long a deleted object's token lives on.
 const LEEWAY_SECONDS: i64 = 60;
-const VERIFIED_TOKENS: usize = 4096;
 
 /// The kinds of object whose life a token's may depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,18 +31,11 @@ pub enum BoundKind {
     Node,
 }
 
-/// What authentication needs to know of such an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BoundObject {
-    pub uid: String,
-    pub deletion_timestamp: Option<Timestamp>,
-}
-
 /// Finds the objects tokens are bound to.
 #[async_trait]
 pub trait BoundObjects: Send + Sync {
     /// The object, or None when there is none; the namespace of a Node is empty. An error (fit for the log) refuses the token.
-    async fn find(&self, kind: BoundKind, namespace: &str, name: &str) -> Result<Option<BoundObject>, String>;
+    async fn find(&self, kind: BoundKind, namespace: &str, name: &str) -> Result<Option<Value>, String>;
 
     /// Whether more may be found after this call than before it: where another server may have made the object, its changes have
     /// arrived then.
@@ -51,19 +44,19 @@ pub trait BoundObjects: Send + Sync {
     }
 }
 
-/// Authenticates service-account tokens.
-pub struct ServiceAccounts {
-    keys: Arc<ServiceAccountKeys>,
-    issuers: Vec<String>,
-    objects: Arc<dyn BoundObjects>,
-    hash: KeyedHash,
-    /// Tokens whose signature was verified: everything else is checked each time.
-    verified: Verified<Arc<VerifiedToken>>,
+/// What a check finds once the changes that other servers made have arrived, where it failed without them.
+pub(super) async fn settled<T>(
+    objects: &dyn BoundObjects,
+    checked: Result<T, AuthnError>,
+    again: impl Future<Output = Result<T, AuthnError>>,
+) -> Result<T, AuthnError> {
+    if checked.is_err() && objects.catch_up().await { again.await } else { checked }
 }
 
-struct VerifiedToken {
-    claims: Claims,
-    user: Arc<User>,
+/// Authenticates service-account tokens.
+pub struct ServiceAccounts {
+    signatures: Signatures<Claims>,
+    objects: Arc<dyn BoundObjects>,
 }
 
 impl ServiceAccounts {
@@ -73,8 +66,7 @@ impl ServiceAccounts {
         issuers: Vec<String>,
         objects: Arc<dyn BoundObjects>,
     ) -> Result<ServiceAccounts, pki::Error> {
-        let verified = Verified::new(VERIFIED_TOKENS);
-        Ok(ServiceAccounts { keys, issuers, objects, hash: KeyedHash::new()?, verified })
+        Ok(ServiceAccounts { signatures: Signatures::new(keys, issuers)?, objects })
     }
 
     /// None when the token is not one of ours. `audiences` are those wanted, `api_audiences` the server's own.
@@ -85,43 +77,12 @@ impl ServiceAccounts {
         api_audiences: &[String],
         now: Timestamp,
     ) -> Result<Option<TokenIdentity>, AuthnError> {
-        let Some(token) = self.verify(token)? else { return Ok(None) };
-        let offered = if token.claims.aud.is_empty() { api_audiences } else { &token.claims.aud };
-        let audiences_in_common: Vec<_> = offered.iter().filter(|one| audiences.contains(one)).cloned().collect();
-        if audiences_in_common.is_empty() && !api_audiences.is_empty() {
-            return Err(AuthnError::refused(format!(
-                "token audiences {offered:?} is invalid for the target audiences {audiences:?}"
-            )));
-        }
-        check_times(&token.claims, now)?;
-        let checked = self.check_bound_objects(&token.claims, now).await;
-        if checked.is_err() && self.objects.catch_up().await {
-            self.check_bound_objects(&token.claims, now).await?;
-        } else {
-            checked?;
-        }
-        Ok(Some(TokenIdentity { user: token.user.clone(), audiences: audiences_in_common }))
-    }
-
-    fn verify(&self, token: &str) -> Result<Option<Arc<VerifiedToken>>, AuthnError> {
-        let digest = self.hash.digest(&[token.as_bytes()]);
-        if let Some(found) = self.verified.get(&digest) {
-            return Ok(Some(found));
-        }
-        if !unverified_issuer(token).is_some_and(|issuer| self.issuers.contains(&issuer)) {
-            return Ok(None);
-        }
-        let claims = match self.keys.verify(token) {
-            Err(TokenError::Malformed) => return Ok(None),
-            verified => verified.map_err(AuthnError::refused)?,
-        };
-        if !self.issuers.contains(&claims.iss) {
-            return Err(AuthnError::refused(format!("token issuer {:?} is invalid", claims.iss)));
-        }
-        let user = user(&claims).authenticated();
-        let verified = Arc::new(VerifiedToken { claims, user });
-        self.verified.insert(digest, verified.clone());
-        Ok(Some(verified))
+        let Some(signed) = self.signatures.verify(token)? else { return Ok(None) };
+        let audiences = signed.audiences(audiences, api_audiences)?;
+        check_times(&signed.claims, now)?;
+        let checked = self.check_bound_objects(&signed.claims, now).await;
+        settled(&*self.objects, checked, self.check_bound_objects(&signed.claims, now)).await?;
+        Ok(Some(TokenIdentity { user: signed.user.clone(), audiences }))
     }
 
     async fn check_bound_objects(&self, claims: &Claims, now: Timestamp) -> Result<(), AuthnError> {
@@ -131,8 +92,9 @@ impl ServiceAccounts {
             .find(BoundKind::ServiceAccount, namespace, &account.name)
             .await?
             .ok_or_else(|| AuthnError::refused(format!("serviceaccounts {:?} not found", account.name)))?;
-        if found.uid != account.uid {
-            let reason = format!("service account UID ({}) does not match claim ({})", found.uid, account.uid);
+        let uid = document::uid(&found);
+        if uid != account.uid {
+            let reason = format!("service account UID ({uid}) does not match claim ({})", account.uid);
             return Err(AuthnError::refused(reason));
         }
         if is_deleted(&found, now) {
@@ -163,16 +125,17 @@ impl ServiceAccounts {
     ) -> Result<(), AuthnError> {
         let invalidated = || AuthnError::refused("service account token has been invalidated");
         let found = self.find(kind, namespace, &claim.name).await?.ok_or_else(invalidated)?;
-        if found.uid != claim.uid {
+        let uid = document::uid(&found);
+        if uid != claim.uid {
             return Err(AuthnError::refused(format!(
-                "{noun} UID ({}) does not match service account {noun} ref claim ({})",
-                found.uid, claim.uid
+                "{noun} UID ({uid}) does not match service account {noun} ref claim ({})",
+                claim.uid
             )));
         }
         if is_deleted(&found, now) { Err(invalidated()) } else { Ok(()) }
     }
 
-    async fn find(&self, kind: BoundKind, namespace: &str, name: &str) -> Result<Option<BoundObject>, AuthnError> {
+    async fn find(&self, kind: BoundKind, namespace: &str, name: &str) -> Result<Option<Value>, AuthnError> {
         self.objects.find(kind, namespace, name).await.map_err(AuthnError::refused)
     }
 }
@@ -188,14 +151,31 @@ fn check_times(claims: &Claims, now: Timestamp) -> Result<(), AuthnError> {
     Err(AuthnError::refused(refused))
 }
 
-fn is_deleted(object: &BoundObject, now: Timestamp) -> bool {
+fn is_deleted(object: &Value, now: Timestamp) -> bool {
     let limit = now.saturating_sub(SignedDuration::from_secs(LEEWAY_SECONDS)).unwrap_or(Timestamp::MIN);
-    object.deletion_timestamp.is_some_and(|deleted| deleted < limit)
+    let deleted = api::time::parse(document::get_str(object, "metadata.deletionTimestamp"));
+    deleted.is_ok_and(|deleted| deleted < limit)
 }
 
-fn user(claims: &Claims) -> User {
+impl TokenClaims for Claims {
+    fn issuer(&self) -> &str {
+        &self.iss
+    }
+    fn audiences(&self) -> &[String] {
+        &self.aud
+    }
+    fn user(&self) -> User {
+        let account = &self.kubernetes.serviceaccount;
+        User {
+            extra: bound_extra(self),
+            ..User::service_account(&self.kubernetes.namespace, &account.name, &account.uid)
+        }
+    }
+}
+
+/// What a token says besides of itself and of the objects it is bound to.
+fn bound_extra(claims: &Claims) -> BTreeMap<String, Vec<String>> {
     let bound = &claims.kubernetes;
-    let namespace = &bound.namespace;
     let mut extra = BTreeMap::new();
     let mut add = |key: &str, value: String| extra.insert(key.to_owned(), vec![value]);
     if let Some(pod) = bound.pod.as_ref().filter(|pod| !pod.name.is_empty() && !pod.uid.is_empty()) {
@@ -211,10 +191,5 @@ fn user(claims: &Claims) -> User {
     if !claims.jti.is_empty() {
         add(CREDENTIAL_ID_KEY, format!("JTI={}", claims.jti));
     }
-    User {
-        name: format!("system:serviceaccount:{namespace}:{}", bound.serviceaccount.name),
-        uid: bound.serviceaccount.uid.clone(),
-        groups: vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")],
-        extra,
-    }
+    extra
 }

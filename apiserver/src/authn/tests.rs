@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 
+use api::Value;
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,20 +8,22 @@ use jiff::SignedDuration;
 use parking_lot::Mutex;
 use pki::service_account::{Claims, DEFAULT_ISSUER, ObjectRef, TokenRequest};
 use pki::{CertifiedKey, Identity, Options, Pki};
+use serde_json::json;
+use tokio::sync::mpsc;
 
 use super::*;
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::from_second(1_790_000_000).unwrap()
 }
 
-fn after(seconds: i64) -> Timestamp {
+pub(super) fn after(seconds: i64) -> Timestamp {
     now() + SignedDuration::from_secs(seconds)
 }
 
 /// The objects that exist, by kind and name; tests take them away.
 #[derive(Default)]
-struct Objects(Mutex<HashMap<(&'static str, String), BoundObject>>);
+pub(super) struct Objects(Mutex<HashMap<(&'static str, String), Value>>);
 
 fn noun(kind: BoundKind) -> &'static str {
     match kind {
@@ -33,31 +36,41 @@ fn noun(kind: BoundKind) -> &'static str {
 
 #[async_trait]
 impl BoundObjects for Objects {
-    async fn find(&self, kind: BoundKind, namespace: &str, name: &str) -> Result<Option<BoundObject>, String> {
+    async fn find(&self, kind: BoundKind, namespace: &str, name: &str) -> Result<Option<Value>, String> {
+        assert!(!name.contains('/'), "a key is made of parts");
         assert_eq!(namespace, if kind == BoundKind::Node { "" } else { "default" });
         Ok(self.0.lock().get(&(noun(kind), name.to_owned())).cloned())
     }
 }
 
 impl Objects {
-    fn put(&self, kind: BoundKind, name: &str, deletion_timestamp: Option<Timestamp>) {
-        let object = BoundObject { uid: format!("uid-{name}"), deletion_timestamp };
+    /// Replaces one of them as it stands in the store.
+    pub(super) fn set(&self, kind: BoundKind, name: &str, object: Value) {
         self.0.lock().insert((noun(kind), name.to_owned()), object);
     }
 
-    fn remove(&self, kind: BoundKind, name: &str) {
+    fn put(&self, kind: BoundKind, name: &str, deletion_timestamp: Option<Timestamp>) {
+        let deleted = deletion_timestamp.map(|at| at.to_string());
+        let metadata = json!({ "name": name, "uid": format!("uid-{name}"), "deletionTimestamp": deleted });
+        self.set(kind, name, json!({ "metadata": metadata }));
+    }
+
+    pub(super) fn remove(&self, kind: BoundKind, name: &str) {
         self.0.lock().remove(&(noun(kind), name.to_owned()));
     }
 }
 
-struct Server {
-    pki: Pki,
-    objects: Arc<Objects>,
-    authn: Authenticators,
+pub(super) struct Server {
+    pub pki: Pki,
+    pub objects: Arc<Objects>,
+    pub authn: Authenticators,
+    pub warnings: Warnings,
+    /// The uses of tokens in Secrets that were told of.
+    pub uses: mpsc::Receiver<SecretUse>,
     trust: PeerTrust,
 }
 
-fn server() -> Server {
+pub(super) fn server() -> Server {
     let pki = Pki::in_memory(&Options::new(now())).unwrap();
     let objects = Arc::new(Objects::default());
     for (kind, name) in [
@@ -72,8 +85,11 @@ fn server() -> Server {
     tokens.insert("static", User { name: "ann".into(), ..User::default() }.authenticated());
     let issuers = vec![DEFAULT_ISSUER.to_owned()];
     let accounts = ServiceAccounts::new(pki.service_accounts(), issuers.clone(), objects.clone()).unwrap();
+    let (told, uses) = mpsc::channel(8);
+    let legacy = LegacyTokens::new(pki.service_accounts(), objects.clone(), told).unwrap();
     let authn = Authenticators {
         passwords: None,
+        legacy_tokens: Some(legacy),
         tokens: Some(tokens),
         service_accounts: Some(accounts),
         api_audiences: issuers,
@@ -83,14 +99,19 @@ fn server() -> Server {
         front_proxies: pki.front_proxies().clone(),
         front_proxy_names: vec!["front-proxy-client".into()],
     };
-    Server { pki, objects, authn, trust }
+    Server { pki, objects, authn, warnings: Warnings::default(), uses, trust }
 }
 
 fn object(name: &str) -> Option<ObjectRef> {
     Some(ObjectRef { name: name.into(), uid: format!("uid-{name}") })
 }
 
-fn claims(audiences: &[&str], pod: Option<ObjectRef>, secret: Option<ObjectRef>, node: Option<ObjectRef>) -> Claims {
+pub(super) fn claims(
+    audiences: &[&str],
+    pod: Option<ObjectRef>,
+    secret: Option<ObjectRef>,
+    node: Option<ObjectRef>,
+) -> Claims {
     let request = TokenRequest {
         issuer: DEFAULT_ISSUER,
         namespace: "default",
@@ -115,11 +136,20 @@ impl Server {
         headers: &[(&str, &str)],
         peer: Option<&PeerIdentity>,
     ) -> Result<Option<Arc<User>>, AuthnError> {
-        self.authn.authenticate(&header_map(headers), peer, now()).await
+        self.authn.authenticate(&header_map(headers), peer, now(), &self.warnings).await
     }
 
-    async fn token_error(&self, token: &str, at: Timestamp) -> String {
-        self.authn.authenticate_token(token, &[], at).await.unwrap_err().to_string()
+    pub(super) async fn identity(
+        &self,
+        token: &str,
+        audiences: &[String],
+        at: Timestamp,
+    ) -> Result<TokenIdentity, AuthnError> {
+        self.authn.authenticate_token(token, audiences, at, &self.warnings).await
+    }
+
+    pub(super) async fn token_error(&self, token: &str, at: Timestamp) -> String {
+        self.identity(token, &[], at).await.unwrap_err().to_string()
     }
 }
 
@@ -151,7 +181,8 @@ async fn a_client_certificate_is_a_user_until_it_expires() {
     let credential = &user.extra["authentication.kubernetes.io/credential-id"][0];
     assert!(credential.starts_with("X509SHA256=") && credential.len() == 11 + 64, "{credential}");
     let later = after(366 * 24 * 3600);
-    let error = server.authn.authenticate(&HeaderMap::new(), Some(&peer), later).await.unwrap_err().to_string();
+    let error = server.authn.authenticate(&HeaderMap::new(), Some(&peer), later, &server.warnings).await;
+    let error = error.unwrap_err().to_string();
     assert!(error.contains("certificate has expired"), "{error}");
 }
 
@@ -239,7 +270,7 @@ async fn a_service_account_token_is_its_account_in_its_groups() {
 async fn a_service_account_token_has_its_time() {
     let server = server();
     let token = server.pki.service_accounts().sign(&claims(&[DEFAULT_ISSUER], None, None, None)).unwrap();
-    assert!(server.authn.authenticate_token(&token, &[], after(3659)).await.is_ok(), "clocks may differ by a minute");
+    assert!(server.identity(&token, &[], after(3659)).await.is_ok(), "clocks may differ by a minute");
     assert_eq!(server.token_error(&token, after(3661)).await, "service account token has expired");
     assert_eq!(server.token_error(&token, after(-61)).await, "service account token is not valid yet");
 }
@@ -251,10 +282,10 @@ async fn a_service_account_token_is_for_its_audience() {
     let wanted = format!(r#"token audiences ["vault"] is invalid for the target audiences ["{DEFAULT_ISSUER}"]"#);
     assert_eq!(server.token_error(&token, now()).await, wanted);
     let audiences = ["vault".to_owned(), "x".to_owned()];
-    let identity = server.authn.authenticate_token(&token, &audiences, now()).await.unwrap();
+    let identity = server.identity(&token, &audiences, now()).await.unwrap();
     assert_eq!(identity.audiences, ["vault"]);
-    assert!(server.authn.authenticate_token("static", &audiences, now()).await.is_err());
-    let identity = server.authn.authenticate_token("static", &[], now()).await.unwrap();
+    assert!(server.identity("static", &audiences, now()).await.is_err());
+    let identity = server.identity("static", &[], now()).await.unwrap();
     assert_eq!((identity.user.name.as_str(), identity.audiences), ("ann", vec![DEFAULT_ISSUER.to_owned()]));
 }
 
@@ -289,7 +320,7 @@ async fn a_token_dies_with_the_objects_it_is_bound_to() {
         let server = server();
         let claims = claims(&[DEFAULT_ISSUER], bound.0, bound.1, bound.2);
         let token = server.pki.service_accounts().sign(&claims).unwrap();
-        let verdict = async || server.authn.authenticate_token(&token, &[], now()).await;
+        let verdict = async || server.identity(&token, &[], now()).await;
         assert!(verdict().await.is_ok());
         server.objects.put(kind, name, Some(after(-30)));
         assert!(verdict().await.is_ok(), "{kind:?}: a minute of grace");
@@ -297,8 +328,7 @@ async fn a_token_dies_with_the_objects_it_is_bound_to() {
         assert!(verdict().await.is_err(), "{kind:?} deleted");
         server.objects.put(kind, name, None);
         assert!(verdict().await.is_ok());
-        let replaced = BoundObject { uid: "other".into(), deletion_timestamp: None };
-        server.objects.0.lock().insert((noun(kind), name.into()), replaced);
+        server.objects.set(kind, name, json!({ "metadata": { "uid": "other" } }));
         let error = verdict().await.unwrap_err().to_string();
         assert!(error.contains("UID (other) does not match"), "{error}");
         server.objects.remove(kind, name);
@@ -323,6 +353,6 @@ fn credentials_are_removed_after_authentication() {
 #[test]
 fn a_user_is_written_as_user_info() {
     let user = User { name: "ann".into(), ..User::default() }.authenticated();
-    let wanted = serde_json::json!({"username": "ann", "groups": ["system:authenticated"]});
+    let wanted = json!({"username": "ann", "groups": ["system:authenticated"]});
     assert_eq!(serde_json::to_value(&*user).unwrap(), wanted);
 }

@@ -35,6 +35,16 @@ impl User {
         USER.clone()
     }
 
+    /// A service account, in its groups.
+    pub fn service_account(namespace: &str, name: &str, uid: &str) -> User {
+        User {
+            name: format!("system:serviceaccount:{namespace}:{name}"),
+            uid: uid.to_owned(),
+            groups: vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")],
+            ..User::default()
+        }
+    }
+
     /// Adds the group `system:authenticated`, unless the user is anonymous or the groups say already which of the two it is.
     pub fn authenticated(mut self) -> Arc<User> {
         let decided = |group: &String| group == AUTHENTICATED_GROUP || group == UNAUTHENTICATED_GROUP;

@@ -12,6 +12,7 @@ use crate::kinds::certificate_signing_request as requests;
 use crate::negotiate::{self, Format};
 use crate::params::{self, DeleteOptions, FieldValidation, ListOptions};
 use crate::registry::continue_token;
+use crate::request::Warnings;
 use crate::resources;
 use crate::route::{Query, Route, percent_decode};
 use crate::websocket::handshake::Handshake;
@@ -24,7 +25,8 @@ use api::{Value, document, names, patch, time};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, Method, header};
-use pki::Pki;
+use pki::service_account::Claims;
+use pki::{LegacyClaims, Pki};
 use rustls::pki_types::CertificateDer;
 use serde_json::json;
 use std::sync::LazyLock;
@@ -503,7 +505,7 @@ fn authorization(bytes: &[u8], name: header::HeaderName) -> bool {
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     let now = time::now();
-    let user = RUNTIME.block_on(AUTHENTICATORS.authenticate(&headers, None, now));
+    let user = RUNTIME.block_on(AUTHENTICATORS.authenticate(&headers, None, now, &Warnings::default()));
     crate::authn::remove_credentials(&mut headers);
     // What is let in had the one token that there is, and a refusal does not quote.
     match user {
@@ -534,7 +536,8 @@ fn service_account_tokens() -> Vec<Vec<u8>> {
 
 fn service_account_token(bytes: &[u8]) -> bool {
     let text = text(bytes);
-    assert!(PKI.service_accounts().verify(&text).is_err(), "nobody signed this");
+    let keys = PKI.service_accounts();
+    assert!(keys.verify::<Claims>(&text).is_err() && keys.verify::<LegacyClaims>(&text).is_err(), "nobody signed this");
     pki::service_account::unverified_issuer(&text).is_some()
 }
 

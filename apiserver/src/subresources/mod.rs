@@ -96,7 +96,7 @@ pub async fn review(
 
 async fn token_review(server: &ApiServer, body: &api::Value, incoming: &Incoming) -> Result<api::Value, ApiError> {
     let (token, audiences) = review::token_of(body)?;
-    let outcome = server.authenticators.authenticate_token(token, &audiences, incoming.now).await;
+    let outcome = server.authenticators.authenticate_token(token, &audiences, incoming.now, &incoming.warnings).await;
     let outcome = match outcome {
         Ok(identity) => Ok(Some(((*identity.user).clone(), identity.audiences))),
         Err(why) => Err(review::token_error(&why.to_string())),
