@@ -127,10 +127,14 @@ pub fn beside(server: &Server, binary: &Path, component: &str, more: &[&str]) ->
     let kubeconfig = server.data_dir.join(format!("{component}.kubeconfig"));
     let kubeconfig = kubeconfig.to_str().context("the path is not UTF-8")?;
     let directory = server.data_dir.to_str().context("the path is not UTF-8")?;
+    let key = format!("{directory}/pki/sa.key");
     let mut arguments = vec![component];
     match component {
         "hollow-nodes" => arguments.extend(["--data-dir", directory]),
         _ => arguments.extend(["--kubeconfig", kubeconfig]),
+    }
+    if component == "controller-manager" {
+        arguments.extend(["--service-account-private-key-file", &key]);
     }
     arguments.extend(more);
     let log = server.data_dir.with_extension(format!("{component}.log"));

@@ -1,15 +1,21 @@
 //! Carries plans out: requests, events about them, and which revisions the caches must have seen afterwards.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use api::document;
+use api::patch::merge::merge;
 use api::quota::{Evaluator, Requirement};
 use api::resource_list::{self, ResourceList};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use component::client::{self, Client, ListOptions};
 use component::events::{Event, Recorder};
 use component::{Meta, PartialObject, Resource};
 use futures::StreamExt;
 use futures::stream;
 use jiff::Timestamp;
+use pki::{LegacyClaims, ServiceAccountKeys};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -41,6 +47,8 @@ impl Writes {
 pub struct Executor {
     pub client: Client,
     pub recorder: Recorder,
+    /// Signs tokens of service accounts.
+    pub keys: Option<Arc<ServiceAccountKeys>>,
 }
 
 /// An action's effect on the caches.
@@ -164,6 +172,26 @@ impl Executor {
         }
     }
 
+    /// Replaces an object as it was read: with a merge patch applied and, where claims are given, their token in its data.
+    async fn amend(
+        &self,
+        resource: Resource,
+        mut object: Value,
+        body: Value,
+        token: Option<Box<LegacyClaims>>,
+    ) -> client::Result<(Effect, String)> {
+        merge(&mut object, body);
+        if let Some(claims) = token {
+            let keys =
+                self.keys.as_ref().ok_or_else(|| client::Error::Service("there is no key to sign with".into()))?;
+            let token = keys.sign(&claims).map_err(|error| client::Error::Service(error.into()))?;
+            document::set(&mut object, "data.token", STANDARD.encode(token));
+        }
+        let (namespace, name) = (document::namespace(&object), document::name(&object));
+        let written = self.client.update::<Written>(resource, namespace, name, "", &object).await;
+        written.map(|written| written.effect(resource))
+    }
+
     /// Sends a request; gives its effect and the object's name.
     async fn send(&self, action: Action) -> (Report, client::Result<(Effect, String)>) {
         match action {
@@ -192,6 +220,17 @@ impl Executor {
                     Err(error) if client::is_not_found(&error) => (Report::default(), Ok((Effect::None, name))),
                     outcome => (report, outcome.map(|written| written.effect(resource))),
                 }
+            }
+            Action::Amend { resource, namespace, name, resource_version, body, token } => {
+                let amended = match there(self.client.get::<Value>(resource, &namespace, &name).await) {
+                    Ok(Some(object)) if document::resource_version(&object) == resource_version.to_string() => {
+                        self.amend(resource, object, body, token).await
+                    }
+                    // It is gone, or a newer version comes through the watch and is looked at then.
+                    Ok(_) => Ok((Effect::None, name)),
+                    Err(error) => Err(error),
+                };
+                (Report::default(), amended)
             }
             Action::Delete { resource, namespace, name, options, report } => {
                 match self.client.delete(resource, &namespace, &name, &options).await {

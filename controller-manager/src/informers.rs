@@ -27,6 +27,13 @@ pub const CLAIM: &str = "claim";
 pub const ATTRIBUTES_CLASS: &str = "attributesClass";
 /// Index of endpoint slices: `namespace/service`.
 pub const SERVICE: &str = "service";
+/// Index of Secrets with tokens: `namespace/account`.
+pub const ACCOUNT: &str = "account";
+/// Index of service accounts: `namespace/secret` of each Secret that one lists.
+pub const SECRET: &str = "secret";
+
+/// Of these resources only some objects are read, so that the garbage collector needs a watch of its own.
+const READ_IN_PART: [Resource; 2] = [CONFIG_MAPS, SECRETS];
 
 /// Any object, for its metadata.
 pub trait HasMeta: Send + Sync {
@@ -120,7 +127,7 @@ macro_rules! shared {
                 let mut all: BTreeMap<Resource, Arc<dyn AnyInformer>> = BTreeMap::new();
                 let mut stores: BTreeMap<Resource, Arc<dyn MetaStore>> = BTreeMap::new();
                 $(
-                    if $resource != CONFIG_MAPS {
+                    if !READ_IN_PART.contains(&$resource) {
                         all.insert($resource, Arc::new($field.clone()));
                         stores.insert($resource, Arc::new($field.store().clone()));
                     }
@@ -178,7 +185,18 @@ shared! {
     volumes: PersistentVolume = PERSISTENT_VOLUMES, [(ATTRIBUTES_CLASS, PersistentVolume::add_classes)], |b| b;
     attributes_classes: PartialObject = VOLUME_ATTRIBUTES_CLASSES, [], |b| b.metadata_only();
     ip_addresses: PartialObject = IP_ADDRESSES, [], |b| b.metadata_only();
-    service_accounts: PartialObject = SERVICE_ACCOUNTS, [], |b| b.metadata_only();
+    service_accounts: ServiceAccount = SERVICE_ACCOUNTS,
+        [(SECRET, |account: &ServiceAccount, add: &mut dyn FnMut(&str)| {
+            for secret in &account.secrets {
+                add(&format!("{}/{}", account.metadata.namespace, secret.name));
+            }
+        })], |b| b;
+    /// Only the Secrets that hold tokens of service accounts.
+    token_secrets: TokenSecret = SECRETS,
+        [(ACCOUNT, |secret: &TokenSecret, add: &mut dyn FnMut(&str)| {
+            let account = secret.metadata.annotations.get("kubernetes.io/service-account.name").unwrap_or_default();
+            add(&format!("{}/{account}", secret.metadata.namespace));
+        })], |b| b.field_selector("type=kubernetes.io/service-account-token");
     /// Only the ConfigMaps named `kube-root-ca.crt`.
     root_certificates: RootCertificate = CONFIG_MAPS, [], |b| b.field_selector("metadata.name=kube-root-ca.crt");
 }

@@ -30,6 +30,8 @@ projections!(
     Namespace,
     Lease,
     RootCertificate,
+    ServiceAccount,
+    TokenSecret,
     ServiceCidr,
     PersistentVolume,
     PersistentVolumeClaim,
@@ -432,6 +434,47 @@ pub struct ResourceQuotaStatus {
 pub struct RootCertificate {
     pub metadata: Meta,
     pub data: StringMap,
+}
+
+/// A service account and the names of the Secrets that it lists.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ServiceAccount {
+    pub metadata: Meta,
+    #[serde(deserialize_with = "or_default")]
+    pub secrets: Vec<SecretReference>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct SecretReference {
+    pub name: String,
+}
+
+/// A Secret of the type `kubernetes.io/service-account-token`: what of it is there, and nothing that is secret.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct TokenSecret {
+    pub metadata: Meta,
+    #[serde(deserialize_with = "or_default")]
+    pub data: TokenData,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct TokenData {
+    /// In base64, as all data.
+    #[serde(rename = "ca.crt")]
+    pub root_ca: String,
+    #[serde(rename = "namespace", deserialize_with = "is_filled")]
+    pub has_namespace: bool,
+    #[serde(rename = "token", deserialize_with = "is_filled")]
+    pub has_token: bool,
+}
+
+/// Whether there is text, without keeping it.
+fn is_filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(!std::borrow::Cow::<'de, str>::deserialize(deserializer)?.is_empty())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use component::health::Health;
 use component::metrics::{Metrics, Workqueues};
 use ipnet::IpNet;
 use jiff::Timestamp;
+use pki::ServiceAccountKeys;
 use tokio_util::sync::CancellationToken;
 
 mod controllers;
@@ -46,6 +47,8 @@ pub struct Options {
     pub service_cluster_ip_range: Vec<IpNet>,
     /// The PEM text of `--root-ca-file`; published in every namespace unless it is empty.
     pub root_ca: String,
+    /// The key of `--service-account-private-key-file`, which signs the tokens in Secrets; without it there are none.
+    pub service_account_keys: Option<Arc<ServiceAccountKeys>>,
     /// `--node-monitor-grace-period`: without a heartbeat for so long, a node is unknown.
     pub node_monitor_grace_period: Duration,
     /// `--node-startup-grace-period`: the same for a node that never reported.
@@ -76,6 +79,7 @@ impl Default for Options {
             allocate_node_cidrs: true,
             service_cluster_ip_range: Vec::new(),
             root_ca: String::new(),
+            service_account_keys: None,
             node_monitor_grace_period: Duration::from_secs(50),
             node_startup_grace_period: Duration::from_secs(60),
             node_eviction_rate: 0.1,
@@ -109,6 +113,9 @@ pub async fn run(client: kube::Client, options: Options, stop: CancellationToken
     let ended = stop.child_token();
     let _guard = ended.clone().drop_guard();
     let informers = Informers::start(&client, &ended);
+    if options.service_account_keys.is_none() {
+        tracing::info!("Secrets get no tokens of service accounts: there is no private key");
+    }
     let recorder = Recorder::start(client.clone(), Style::Core, "", ended.clone());
     let queues = Workqueues::new(&options.metrics);
     let progress: Vec<_> = informers.all.iter().map(|(resource, informer)| (*resource, informer.progress())).collect();
@@ -118,7 +125,7 @@ pub async fn run(client: kube::Client, options: Options, stop: CancellationToken
     });
     let shared = runtime::Shared {
         informers,
-        executor: Executor { client, recorder },
+        executor: Executor { client, recorder, keys: options.service_account_keys.clone() },
         options: options.clone(),
         started: Timestamp::now(),
     };

@@ -9,6 +9,7 @@ use component::client::{DeleteOptions, PatchType};
 use component::events::Event;
 use component::{Meta, Resource};
 use jiff::Timestamp;
+use pki::LegacyClaims;
 use serde_json::Value;
 
 /// One request. An object that is gone already satisfies a deletion and a patch.
@@ -37,6 +38,16 @@ pub enum Action {
         patch: PatchType,
         body: Value,
         report: Report,
+    },
+    /// Puts a merge patch into an object by reading and replacing it, if it still has this resource version: what may be updated and
+    /// not patched. With `token`, a token of these claims becomes its `data.token`, which no plan ever sees.
+    Amend {
+        resource: Resource,
+        namespace: String,
+        name: String,
+        resource_version: u64,
+        body: Value,
+        token: Option<Box<LegacyClaims>>,
     },
     Delete {
         resource: Resource,
@@ -73,6 +84,13 @@ impl Action {
     pub fn update(resource: Resource, meta: &Meta, subresource: &'static str, body: Value) -> Action {
         let (namespace, name) = (meta.namespace.clone(), meta.name.clone());
         Action::Update { resource, namespace, name, subresource, body, report: Report::default() }
+    }
+
+    /// See [`Action::Amend`].
+    pub fn amend(resource: Resource, meta: &Meta, body: Value, token: Option<LegacyClaims>) -> Action {
+        let (namespace, name) = (meta.namespace.clone(), meta.name.clone());
+        let (resource_version, token) = (meta.resource_version, token.map(Box::new));
+        Action::Amend { resource, namespace, name, resource_version, body, token }
     }
 
     /// A JSON merge patch; an empty `subresource` means the object.

@@ -104,6 +104,7 @@ impl World {
             VOLUME_ATTRIBUTES_CLASSES => into(&stores.attributes_classes, document),
             IP_ADDRESSES => into(&stores.ip_addresses, document),
             CONFIG_MAPS => into(&stores.root_certificates, document),
+            SECRETS => into(&stores.token_secrets, document),
             other => panic!("no store for {other}"),
         }
     }
@@ -144,7 +145,8 @@ impl World {
             ENDPOINTS: endpoints, ENDPOINT_SLICES: endpoint_slices, NAMESPACES: namespaces, JOBS: jobs,
             SERVICE_CIDRS: service_cidrs, IP_ADDRESSES: ip_addresses, RESOURCE_QUOTAS: resource_quotas,
             PERSISTENT_VOLUME_CLAIMS: claims, PERSISTENT_VOLUMES: volumes,
-            VOLUME_ATTRIBUTES_CLASSES: attributes_classes);
+            VOLUME_ATTRIBUTES_CLASSES: attributes_classes,
+            SERVICE_ACCOUNTS: service_accounts, SECRETS: token_secrets);
     }
 
     pub fn delete(&mut self, resource: Resource, namespace: &str, name: &str, propagation: Option<&str>) {
@@ -262,6 +264,18 @@ impl World {
                 if subresource == "finalize" && body["spec"]["finalizers"] == json!([]) {
                     self.remove(&(resource, namespace, name));
                 }
+            }
+            Action::Amend { resource, namespace, name, resource_version, mut body, token } => {
+                let version = Value::from(resource_version.to_string());
+                let document = self.get(resource, &namespace, &name);
+                if document.is_none_or(|document| document["metadata"]["resourceVersion"] != version) {
+                    return;
+                }
+                if let Some(claims) = token {
+                    body["data"]["token"] = format!("for {}", claims.sub).into();
+                }
+                self.change(resource, &namespace, &name, body);
+                self.log.push(format!("~{name}"));
             }
             Action::Delete { resource, namespace, name, options, report } => {
                 self.delete(resource, &namespace, &name, options.propagation_policy);

@@ -212,8 +212,11 @@ impl Cluster {
         let metrics = Metrics::default();
         if builder.components.controller_manager {
             let client = self.client_as(Identity::ControllerManager)?;
-            let options =
-                controller_manager::Options { root_ca: self.pki.ca_pem().to_owned(), ..builder.controllers.clone() };
+            let options = controller_manager::Options {
+                root_ca: self.pki.ca_pem().to_owned(),
+                service_account_keys: Some(self.pki.service_accounts()),
+                ..builder.controllers.clone()
+            };
             self.server.components.lock().insert("controller-manager");
             self.spawn_component("kube-controller-manager", client, move |client, stop| {
                 controller_manager::run(client, options.clone(), stop)

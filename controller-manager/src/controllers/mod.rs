@@ -23,6 +23,7 @@ mod replica_set;
 mod resource_quota;
 mod root_ca;
 mod service_account;
+mod service_account_token;
 mod service_cidr;
 mod service_pods;
 pub mod storage_protection;
@@ -57,6 +58,7 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller::new("namespace-controller", namespace::watch, namespace::reconcile),
     Controller::new("resourcequota-controller", resource_quota::watch, resource_quota::reconcile),
     Controller::new("serviceaccount-controller", service_account::watch, service_account::reconcile),
+    Controller::new("serviceaccount-token-controller", service_account_token::watch, service_account_token::reconcile),
     Controller::new("service-cidr-controller", service_cidr::watch, service_cidr::reconcile),
     Controller::new(
         "persistentvolumeclaim-protection-controller",

@@ -6,10 +6,11 @@ use clap::Args;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use pki::Pki;
+use pki::{Pki, ServiceAccountKeys};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +40,9 @@ pub struct ControllerManagerFlags {
     /// CA that pods are given to verify the API server; by default the kubeconfig's
     #[arg(long, value_name = "FILE")]
     root_ca_file: Option<PathBuf>,
+    /// The key that the API server's tokens are signed with; without it, Secrets for tokens of service accounts stay empty
+    #[arg(long, value_name = "FILE")]
+    service_account_private_key_file: Option<PathBuf>,
 }
 
 /// What the controllers are told, in one process with the API server or alone.
@@ -104,12 +108,22 @@ pub async fn controller_manager(flags: ControllerManagerFlags) -> anyhow::Result
         Some(file) => std::fs::read_to_string(file).with_context(|| file.display().to_string())?,
         None => ca,
     };
-    let options =
-        controller_manager::Options { root_ca, ..flags.controllers.options(flags.service_cluster_ip_range.clone()) };
+    let key = flags.service_account_private_key_file.as_deref().map(service_account_keys).transpose()?;
+    let options = controller_manager::Options {
+        root_ca,
+        service_account_keys: key.map(Arc::new),
+        ..flags.controllers.options(flags.service_cluster_ip_range.clone())
+    };
     lead("kube-controller-manager", flags.leader_elect, client, move |client, stop| {
         controller_manager::run(client, options.clone(), stop)
     })
     .await
+}
+
+fn service_account_keys(file: &Path) -> anyhow::Result<ServiceAccountKeys> {
+    let context = || format!("--service-account-private-key-file {}", file.display());
+    let key = std::fs::read_to_string(file).with_context(context)?;
+    ServiceAccountKeys::from_pem(&key).with_context(context)
 }
 
 pub async fn hollow_nodes(flags: HollowNodesFlags) -> anyhow::Result<()> {

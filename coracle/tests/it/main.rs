@@ -16,6 +16,7 @@ mod openapi;
 mod protobuf;
 mod quotas;
 mod restart;
+mod secret_tokens;
 mod services;
 mod several_servers;
 mod storage;
