@@ -32,7 +32,8 @@ pub struct Conversion {
     pub from_stored: fn(Value) -> Value,
 }
 
-fn unreadable(error: serde_json::Error) -> ApiError {
+/// The 500 for stored bytes that are no object.
+pub fn unreadable(error: impl std::fmt::Display) -> ApiError {
     ApiError::internal(format!("stored object cannot be read: {error}"))
 }
 

@@ -94,13 +94,13 @@ impl LegacyTokens {
     /// lists the Secret, as those did that were made for it unasked.
     async fn check_objects(&self, token: &str, claims: &LegacyClaims, now: Timestamp) -> Result<bool, AuthnError> {
         let (namespace, account) = (claims.namespace.as_str(), claims.service_account_name.as_str());
-        let secret = self.find(BoundKind::Secret, namespace, &claims.secret_name).await?;
+        let secret = self.objects.seek(BoundKind::Secret, namespace, &claims.secret_name).await?;
         let secret = secret.filter(|secret| !document::is_terminating(secret));
         let secret = secret.ok_or_else(|| AuthnError::refused("Token has been invalidated"))?;
         if !holds(&secret, token) {
             return Err(AuthnError::refused("Token does not match server's copy"));
         }
-        let found = self.find(BoundKind::ServiceAccount, namespace, account).await?;
+        let found = self.objects.seek(BoundKind::ServiceAccount, namespace, account).await?;
         let found = found.ok_or_else(|| AuthnError::refused(format!("serviceaccounts {account:?} not found")))?;
         if document::is_terminating(&found) {
             return Err(AuthnError::refused(format!("ServiceAccount {namespace}/{account} has been deleted")));
@@ -128,10 +128,6 @@ impl LegacyTokens {
             // When too many wait, the next use says it again.
             let _ = self.uses.try_send(used);
         }
-    }
-
-    async fn find(&self, kind: BoundKind, namespace: &str, name: &str) -> Result<Option<Value>, AuthnError> {
-        self.objects.find(kind, namespace, name).await.map_err(AuthnError::refused)
     }
 }
 

@@ -44,6 +44,13 @@ pub trait BoundObjects: Send + Sync {
     }
 }
 
+impl dyn BoundObjects {
+    /// As [`BoundObjects::find`], with the refusal that its error means.
+    pub(super) async fn seek(&self, kind: BoundKind, namespace: &str, name: &str) -> Result<Option<Value>, AuthnError> {
+        self.find(kind, namespace, name).await.map_err(AuthnError::refused)
+    }
+}
+
 /// What a check finds once the changes that other servers made have arrived, where it failed without them.
 pub(super) async fn settled<T>(
     objects: &dyn BoundObjects,
@@ -89,7 +96,8 @@ impl ServiceAccounts {
         let bound = &claims.kubernetes;
         let (namespace, account) = (bound.namespace.as_str(), &bound.serviceaccount);
         let found = self
-            .find(BoundKind::ServiceAccount, namespace, &account.name)
+            .objects
+            .seek(BoundKind::ServiceAccount, namespace, &account.name)
             .await?
             .ok_or_else(|| AuthnError::refused(format!("serviceaccounts {:?} not found", account.name)))?;
         let uid = document::uid(&found);
@@ -124,7 +132,7 @@ impl ServiceAccounts {
         now: Timestamp,
     ) -> Result<(), AuthnError> {
         let invalidated = || AuthnError::refused("service account token has been invalidated");
-        let found = self.find(kind, namespace, &claim.name).await?.ok_or_else(invalidated)?;
+        let found = self.objects.seek(kind, namespace, &claim.name).await?.ok_or_else(invalidated)?;
         let uid = document::uid(&found);
         if uid != claim.uid {
             return Err(AuthnError::refused(format!(
@@ -133,10 +141,6 @@ impl ServiceAccounts {
             )));
         }
         if is_deleted(&found, now) { Err(invalidated()) } else { Ok(()) }
-    }
-
-    async fn find(&self, kind: BoundKind, namespace: &str, name: &str) -> Result<Option<Value>, AuthnError> {
-        self.objects.find(kind, namespace, name).await.map_err(AuthnError::refused)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Body, CHUNK, bytes, streamed};
 use crate::negotiate::{Format, Output, Shape};
 use crate::registry::ListReply;
-use crate::resources::Resource;
+use crate::resources::{Resource, unreadable};
 use crate::table;
 use api::Value;
 use api::codec::protobuf::{self, Encoder};
@@ -58,7 +58,6 @@ impl<'r> Objects<'r> {
 
     /// An object's message.
     fn message(&mut self, stored: &[u8]) -> Result<&[u8], ApiError> {
-        let unreadable = |error| ApiError::internal(format!("stored object cannot be read: {error}"));
         let resource = self.resource;
         let of_metadata = self.kind != resource.kind.kind;
         if of_metadata && !resource.keeps_metadata() {
