@@ -1,9 +1,10 @@
 //! How the process starts and ends, and what it leaves on disk.
 
 use crate::case::{Case, Needs};
-use crate::context::{Cluster, Context, has};
+use crate::context::{Cluster, Context, has, until};
 use crate::server::{Process, Server};
 use anyhow::{Context as _, Result, ensure};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ pub const CASES: &[Case] = &[
     Case::new("lifecycle::first_start", Needs::Binary, first_start),
     Case::new("lifecycle::second_start", Needs::Binary, second_start),
     Case::new("lifecycle::terminates_with_watchers", Needs::Binary, terminates_with_watchers),
+    Case::new("lifecycle::told_to_stop_while_it_starts", Needs::Binary, told_to_stop_while_it_starts),
     Case::new("lifecycle::memory_store", Needs::Binary, memory_store),
     Case::new("lifecycle::port_in_use", Needs::Binary, port_in_use),
     Case::new("lifecycle::unwritable_directory", Needs::Binary, unwritable_directory),
@@ -115,6 +117,25 @@ fn terminates_with_watchers(outer: &Context) -> Result<()> {
     let watchers: Vec<_> = (0..3).map(|_| cx.kubectl_runs("get nodes --watch")).collect::<Result<_>>()?;
     watchers.iter().try_for_each(|watcher| watcher.until_printed("Ready"))?;
     terminated(&mut server, "TERM")
+}
+
+/// A server that waits for etcd ends in order too: signals are listened to before it begins.
+fn told_to_stop_while_it_starts(outer: &Context) -> Result<()> {
+    let (data_dir, log) = (outer.dir.path().join("data"), outer.dir.path().join("log"));
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let (directory, etcd) = (data_dir.to_string_lossy(), format!("http://{}", taken.local_addr()?));
+    let arguments =
+        ["server", "--data-dir", &directory, "--secure-port", "0", "--store", "etcd", "--etcd-servers", &etcd];
+    let process = Process::start(outer.binary()?, &arguments, &log)?;
+    // It has come as far as etcd, which does not answer.
+    taken.set_nonblocking(true)?;
+    let mut silent = None;
+    until("a connection to etcd", Duration::from_secs(10), || {
+        silent = taken.accept().ok();
+        Ok(silent.is_some())
+    })
+    .with_context(|| format!("{:?}", std::fs::read_to_string(&log)))?;
+    terminated(&mut Server { process, data_dir }, "TERM")
 }
 
 fn memory_store(outer: &Context) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::client::ControllerFlags;
 use super::storage::LogFlags;
-use super::{shown, tell, told_to_stop};
+use super::{StopSignals, shown, tell};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use coracle::{Cluster, ClusterBuilder, Components, StoreKind};
@@ -159,19 +159,25 @@ impl ApiserverFlags {
 pub async fn server(flags: ServerFlags) -> anyhow::Result<()> {
     let mut builder = flags.api.builder()?.hollow_nodes(flags.hollow_nodes);
     builder.controllers = flags.controllers.options(flags.api.service_cluster_ip_range.clone());
-    let cluster = builder.start().await?;
+    let mut signals = StopSignals::listen()?;
+    let Some(started) = signals.unless_told(builder.start()).await else { return Ok(()) };
+    let cluster = started?;
     let kubeconfig = write_kubeconfig(&cluster, &flags.api.data_dir, "admin.kubeconfig", Identity::Admin)?;
-    tell(format_args!("Coracle is ready at {} (Kubernetes v1.36).", cluster.url()));
-    tell(format_args!("Use it: export KUBECONFIG={kubeconfig}; kubectl get nodes"));
-    told_to_stop().await?;
-    cluster.stop().await;
-    Ok(())
+    tell(format_args!(
+        "Coracle is ready at {} (Kubernetes v1.36).\nUse it: export KUBECONFIG={kubeconfig}; kubectl get nodes",
+        cluster.url()
+    ));
+    signals.received().await;
+    signals.orderly(cluster.stop()).await
 }
 
 /// Runs the API server alone until it is told to stop.
 pub async fn apiserver(flags: ApiserverFlags) -> anyhow::Result<()> {
     let components = Components { scheduler: false, controller_manager: false };
-    let cluster = flags.builder()?.components(components).start().await?;
+    let builder = flags.builder()?.components(components);
+    let mut signals = StopSignals::listen()?;
+    let Some(started) = signals.unless_told(builder.start()).await else { return Ok(()) };
+    let cluster = started?;
     for (file, identity) in
         [("scheduler.kubeconfig", Identity::Scheduler), ("controller-manager.kubeconfig", Identity::ControllerManager)]
     {
@@ -179,13 +185,14 @@ pub async fn apiserver(flags: ApiserverFlags) -> anyhow::Result<()> {
     }
     let admin = write_kubeconfig(&cluster, &flags.data_dir, "admin.kubeconfig", Identity::Admin)?;
     let dir = shown(&flags.data_dir);
-    tell(format_args!("The API server is ready at {}; kubeconfig: {admin}", cluster.url()));
     tell(format_args!(
-        "Next: coracle controller-manager --kubeconfig {dir}/controller-manager.kubeconfig; coracle scheduler --kubeconfig {dir}/scheduler.kubeconfig"
+        "The API server is ready at {}; kubeconfig: {admin}\n\
+         Next: coracle controller-manager --kubeconfig {dir}/controller-manager.kubeconfig; \
+         coracle scheduler --kubeconfig {dir}/scheduler.kubeconfig",
+        cluster.url()
     ));
-    told_to_stop().await?;
-    cluster.stop().await;
-    Ok(())
+    signals.received().await;
+    signals.orderly(cluster.stop()).await
 }
 
 /// Writes a kubeconfig into the data directory; gives its path.

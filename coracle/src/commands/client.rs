@@ -1,6 +1,6 @@
 //! The components as processes of their own, over HTTPS.
 
-use super::{tell, told_to_stop};
+use super::{StopSignals, tell};
 use anyhow::Context;
 use clap::Args;
 use ipnet::IpNet;
@@ -139,8 +139,9 @@ pub async fn hollow_nodes(flags: HollowNodesFlags) -> anyhow::Result<()> {
     let clients = move |node: &str| clients.get(node).unwrap_or(&fallback).clone();
     let stop = CancellationToken::new();
     let nodes = hollow_node::run(watcher, clients, options, stop.clone());
+    let signals = StopSignals::listen()?;
     tell(format_args!("{} hollow nodes run against {}.", flags.nodes, flags.server));
-    until_told(stop, nodes).await
+    until_told(signals, stop, nodes).await
 }
 
 /// A client from a kubeconfig's text.
@@ -205,28 +206,29 @@ where
     F: Fn(kube::Client, CancellationToken) -> W,
     W: Future<Output = anyhow::Result<()>>,
 {
-    let stop = CancellationToken::new();
+    let (signals, stop) = (StopSignals::listen()?, CancellationToken::new());
     tell(format_args!("The {name} runs."));
     if !elect {
         let running = work(client, stop.clone());
-        return until_told(stop, running).await;
+        return until_told(signals, stop, running).await;
     }
     let election = coracle::election(name);
     let transport = component::Client::new(client.clone(), name);
     let leading = election.lead(&transport, stop.clone(), |token| work(client.clone(), token));
-    until_told(stop, leading).await
+    until_told(signals, stop, leading).await
 }
 
-async fn until_told(stop: CancellationToken, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+async fn until_told(
+    mut signals: StopSignals,
+    stop: CancellationToken,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
     tokio::pin!(work);
-    tokio::select! {
-        ended = work.as_mut() => ended,
-        told = told_to_stop() => {
-            told?;
-            stop.cancel();
-            work.await
-        }
+    if let Some(ended) = signals.unless_told(work.as_mut()).await {
+        return ended;
     }
+    stop.cancel();
+    signals.orderly(work).await?
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@ mod kubeconfig;
 mod migrate;
 mod storage;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::io::Write;
 use std::path::Path;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// A Kubernetes control plane: API server, scheduler, controller manager.
@@ -86,20 +87,43 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     ended
 }
 
-/// Waits for SIGTERM or SIGINT.
-async fn told_to_stop() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+/// SIGTERM and SIGINT. They end the process at once until this is made, so it is made before anyone is told to rely on
+/// an orderly end.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-/// Tells the user something on standard output; nobody has to listen.
-fn tell(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+impl StopSignals {
+    fn listen() -> std::io::Result<StopSignals> {
+        Ok(StopSignals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one of them.
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// What the work gives, or nothing when a signal comes first.
+    async fn unless_told<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.received() => None,
+        }
+    }
+
+    /// Waits for an orderly end. As upstream's components do, a second signal does not wait for it.
+    async fn orderly<T>(&mut self, end: impl Future<Output = T>) -> anyhow::Result<T> {
+        self.unless_told(end).await.context("told to stop a second time: it did not wait for what was still running")
+    }
+}
+
+/// Tells the user something on standard output, in one write; nobody has to listen.
+fn tell(lines: impl std::fmt::Display) {
+    let _ = std::io::stdout().write_all(format!("{lines}\n").as_bytes());
 }
 
 /// A path as a user can type it.
