@@ -1,6 +1,7 @@
 //! `/healthz`, `/livez` and `/readyz`, in upstream's text format.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use api::field::quote;
 use http::{HeaderValue, Response, header};
@@ -28,6 +29,27 @@ struct Entry {
     name: &'static str,
     on: On,
     check: Box<Check>,
+    /// How often each of [`ENDPOINTS`] found it well, and ill.
+    outcomes: [[AtomicU64; 2]; ENDPOINTS.len()],
+}
+
+impl Entry {
+    fn is_on(&self, endpoint: &str) -> bool {
+        match self.on {
+            On::All => true,
+            On::Readiness => endpoint == "readyz",
+            On::AllButLiveness => endpoint != "livez",
+        }
+    }
+
+    /// Checks, and counts the outcome for the endpoint.
+    fn probe(&self, endpoint: &str) -> Result<(), String> {
+        let outcome = (self.check)();
+        if let Some(i) = ENDPOINTS.iter().position(|known| *known == endpoint) {
+            self.outcomes[i][usize::from(outcome.is_err())].fetch_add(1, Relaxed);
+        }
+        outcome
+    }
 }
 
 /// The checks of a server, in the order in which they were added.
@@ -69,7 +91,7 @@ impl Health {
 
     /// Adds a check, by upstream's name for it.
     pub fn add(&mut self, name: &'static str, on: On, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
-        self.0.push(Entry { name, on, check: Box::new(check) });
+        self.0.push(Entry { name, on, check: Box::new(check), outcomes: Default::default() });
     }
 
     /// Answers `/healthz`, `/livez`, `/readyz` (`?verbose`, `?exclude=NAME`) and the checks below them (`/readyz/etcd`); `None`
@@ -92,6 +114,31 @@ impl Health {
         })
     }
 
+    /// The text of `/metrics/slis` (KEP-3466): each check as it is now, and the outcomes of those that were asked for.
+    pub fn slis(&self) -> String {
+        const GAUGE: &str = "kubernetes_healthcheck";
+        const COUNTER: &str = "kubernetes_healthchecks_total";
+        let (mut now, mut past) = (String::new(), String::new());
+        for entry in &self.0 {
+            let well = u8::from((entry.check)().is_ok());
+            for (i, endpoint) in ENDPOINTS.iter().enumerate().filter(|(_, endpoint)| entry.is_on(endpoint)) {
+                let name = entry.name;
+                now.push_str(&format!("{GAUGE}{{name=\"{name}\",type=\"{endpoint}\"}} {well}\n"));
+                for (status, count) in ["success", "error"].iter().zip(&entry.outcomes[i]) {
+                    let count = count.load(Relaxed);
+                    if count > 0 {
+                        let labels = format!("name=\"{name}\",status=\"{status}\",type=\"{endpoint}\"");
+                        past.push_str(&format!("{COUNTER}{{{labels}}} {count}\n"));
+                    }
+                }
+            }
+        }
+        format!(
+            "# HELP {GAUGE} Whether a check finds the server well.\n# TYPE {GAUGE} gauge\n{now}\
+             # HELP {COUNTER} Outcomes of checks that somebody asked for.\n# TYPE {COUNTER} counter\n{past}"
+        )
+    }
+
     fn text(&self, path: &str, query: &Query) -> Option<Answer> {
         let path = path.strip_prefix('/').unwrap_or(path);
         let (endpoint, name) = match path.split_once('/') {
@@ -103,18 +150,14 @@ impl Health {
         }
         let Some(name) = name else { return Some(answer_all(endpoint, self.checks(endpoint), query)) };
         let entry = self.checks(endpoint).find(|entry| entry.name == name)?;
-        Some(match (entry.check)() {
+        Some(match entry.probe(endpoint) {
             Ok(()) => Answer { status: 200, body: "ok".to_owned() },
             Err(why) => Answer { status: 500, body: format!("internal server error: {why}\n") },
         })
     }
 
     fn checks<'a>(&'a self, endpoint: &'a str) -> impl Iterator<Item = &'a Entry> {
-        self.0.iter().filter(move |entry| match entry.on {
-            On::All => true,
-            On::Readiness => endpoint == "readyz",
-            On::AllButLiveness => endpoint != "livez",
-        })
+        self.0.iter().filter(move |entry| entry.is_on(endpoint))
     }
 }
 
@@ -124,13 +167,14 @@ fn answer_all<'a>(endpoint: &str, checks: impl Iterator<Item = &'a Entry>, query
     unknown.dedup();
     let mut lines = String::new();
     let mut failed = false;
-    for Entry { name, check, .. } in checks {
-        if let Some(at) = unknown.iter().position(|excluded| excluded == name) {
+    for entry in checks {
+        let name = entry.name;
+        if let Some(at) = unknown.iter().position(|excluded| *excluded == name) {
             unknown.remove(at);
             lines.push_str(&format!("[+]{name} excluded: ok\n"));
             continue;
         }
-        match check() {
+        match entry.probe(endpoint) {
             Ok(()) => lines.push_str(&format!("[+]{name} ok\n")),
             // Anybody may read this; the reason takes the right to read the check itself.
             Err(why) => {
@@ -182,6 +226,23 @@ mod tests {
         let verbose = "[+]ping ok\n[+]shutdown excluded: ok\n\
                        warn: some health checks cannot be excluded: no matches for \"x\"\nreadyz check passed\n";
         assert_eq!(get(&health, "/readyz", "verbose&exclude=shutdown&exclude=x"), (200, verbose.into()));
+    }
+
+    #[test]
+    fn checks_are_counted_where_they_were_asked_for() {
+        let health = health();
+        get(&health, "/readyz", "");
+        get(&health, "/readyz/ping", "");
+        let slis = health.slis();
+        for line in [
+            "kubernetes_healthcheck{name=\"ping\",type=\"livez\"} 1",
+            "kubernetes_healthcheck{name=\"shutdown\",type=\"readyz\"} 0",
+            "kubernetes_healthchecks_total{name=\"ping\",status=\"success\",type=\"readyz\"} 2",
+            "kubernetes_healthchecks_total{name=\"shutdown\",status=\"error\",type=\"readyz\"} 1",
+        ] {
+            assert!(slis.lines().any(|shown| shown == line), "{line} is not in:\n{slis}");
+        }
+        assert!(!slis.contains("type=\"healthz\"} 2") && !slis.contains("name=\"shutdown\",type=\"livez\""));
     }
 
     #[test]

@@ -314,7 +314,7 @@ impl Metrics {
 }
 
 /// The Prometheus text format that every scraper reads.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
 
 /// A histogram's sample: its metric, its bound and what follows. Upstream writes whole bounds without a point.
 fn bucket(line: &str) -> Option<(&str, (&str, &str))> {

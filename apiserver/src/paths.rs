@@ -17,13 +17,16 @@ use serde_json::json;
 pub fn serve(server: &ApiServer, incoming: &Incoming) -> Result<Response<Body>, ApiError> {
     let path = incoming.route.path.as_str();
     let parts: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
-    if is_read_only(&parts) && incoming.method != Method::GET {
+    if (is_read_only(&parts) || is_at(path, JWKS_PATH) || is_at(path, OPENID_CONFIGURATION_PATH))
+        && incoming.method != Method::GET
+    {
         return Err(ApiError::no_such_method());
     }
     match parts.as_slice() {
         ["" | "index.html"] => Ok(response::value(200, &json!({ "paths": paths(server) }), INDENTED)),
         ["healthz" | "livez" | "readyz", ..] => Ok(server.health.answer(path, incoming).unwrap_or_else(not_found)),
         ["metrics"] => Ok(response::bytes(200, crate::metrics::CONTENT_TYPE, server.metrics.render(&*server.store))),
+        ["metrics", "slis"] => Ok(response::bytes(200, crate::metrics::CONTENT_TYPE, server.health.slis())),
         ["version"] | ["version", ""] => {
             negotiate::produced(&incoming.headers, "application/json")?;
             Ok(response::value(200, &discovery::version(), INDENTED))
@@ -34,10 +37,10 @@ pub fn serve(server: &ApiServer, incoming: &Incoming) -> Result<Response<Body>, 
             discovery::serve(server, incoming).unwrap_or_else(|| Err(ApiError::no_such_resource()))
         }
         ["apis", ..] => discovery::serve(server, incoming).unwrap_or_else(|| Ok(not_found())),
-        _ if path == JWKS_PATH => {
+        _ if is_at(path, JWKS_PATH) => {
             Ok(cached(response::bytes(200, "application/jwk-set+json", server.pki.service_accounts().jwks())))
         }
-        _ if path == OPENID_CONFIGURATION_PATH => {
+        _ if is_at(path, OPENID_CONFIGURATION_PATH) => {
             let host = server.address.get().map(|address| format!("https://{address}"));
             let jwks = format!("{}{JWKS_PATH}", host.as_deref().unwrap_or(DEFAULT_ISSUER));
             let document = server.pki.service_accounts().openid_configuration(DEFAULT_ISSUER, &jwks);
@@ -45,6 +48,11 @@ pub fn serve(server: &ApiServer, incoming: &Incoming) -> Result<Response<Body>, 
         }
         _ => Ok(not_found()),
     }
+}
+
+/// Whether it is the path, with or without a slash at its end.
+fn is_at(path: &str, wanted: &str) -> bool {
+    path.strip_suffix('/').unwrap_or(path) == wanted
 }
 
 /// What those who verify service-account tokens may keep for a while.
@@ -61,6 +69,7 @@ fn paths(server: &ApiServer) -> Vec<String> {
         "/api",
         "/apis/",
         "/metrics",
+        "/metrics/slis",
         "/openapi/v2",
         "/openapi/v3",
         "/openapi/v3/",
