@@ -250,34 +250,67 @@ pub fn default_claim(claim: &mut Value) {
     }
 }
 
-/// `Always` for the moving tag `latest`, said or implied; else `IfNotPresent`.
+/// `Always` for the moving tag `latest`, said or implied; else `IfNotPresent`, also for what is no reference to an image.
 fn pull_policy(image: &str) -> &'static str {
-    if image.contains('@') {
-        // With a digest, only a tag that is written out counts.
-        let name = image.split('@').next().unwrap_or_default();
-        return if tag(name) == Some("latest") { "Always" } else { "IfNotPresent" };
-    }
-    match tag(image) {
-        None if is_image(image) => "Always",
-        Some("latest") => "Always",
+    let (named, digest) = image.split_once('@').map_or((image, None), |(named, digest)| (named, Some(digest)));
+    let segment = named.rfind('/').map_or(0, |slash| slash + 1);
+    let (name, tag) = match named[segment..].split_once(':') {
+        Some((last, tag)) => (&named[..segment + last.len()], Some(tag)),
+        None => (named, None),
+    };
+    match (tag, digest) {
+        _ if !is_image_name(name) || !digest.is_none_or(is_digest) => "IfNotPresent",
+        (Some("latest"), _) | (None, None) => "Always",
         _ => "IfNotPresent",
     }
 }
 
-/// The tag after the last path segment's colon.
-fn tag(image: &str) -> Option<&str> {
-    let segment = image.rsplit('/').next().unwrap_or_default();
-    Some(segment.split_once(':')?.1)
+/// Whether it is the name of a repository of images, with or without its host: the grammar of
+/// `github.com/distribution/reference`.
+fn is_image_name(name: &str) -> bool {
+    const MAX: usize = 255;
+    let is_domain = |first: &str| first == "localhost" || first.contains(['.', ':']) || first.to_lowercase() != first;
+    let (domain, path) = match name.split_once('/').filter(|(first, _)| is_domain(first)) {
+        Some((domain, path)) => (Some(domain), path),
+        None => (None, name),
+    };
+    let is_digest = path.len() == 64 && path.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    // One word alone is in the repositories of the library.
+    let implied = if domain.is_none() && !path.contains('/') { "library/".len() } else { 0 };
+    !is_digest
+        && path.len() + implied <= MAX
+        && domain.is_none_or(is_image_domain)
+        && path.split('/').all(is_image_part)
 }
 
-/// Whether an image reference can be parsed at all; upstream leaves the others at `IfNotPresent`.
-fn is_image(image: &str) -> bool {
-    let path = image.split_once('/').map_or(image, |(domain, path)| {
-        let is_domain = domain == "localhost" || domain.contains(['.', ':']) || domain.to_lowercase() != domain;
-        if is_domain { path } else { image }
-    });
-    let is_digest = path.len() == 64 && path.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    !is_digest && path.split('/').all(is_image_part)
+/// `sha256:` and as many hexadecimal digits as it takes.
+fn is_digest(digest: &str) -> bool {
+    let length = |algorithm| match algorithm {
+        "sha256" => Some(64),
+        "sha384" => Some(96),
+        "sha512" => Some(128),
+        _ => None,
+    };
+    digest.split_once(':').is_some_and(|(algorithm, digits)| {
+        length(algorithm) == Some(digits.len()) && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+/// A host with or without a port.
+fn is_image_domain(domain: &str) -> bool {
+    let is_address = |host: &str| host.bytes().all(|b| b.is_ascii_hexdigit() || b == b':');
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    if let Some((address, rest)) = domain.strip_prefix('[').and_then(|domain| domain.split_once(']')) {
+        return is_address(address) && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port));
+    }
+    let (host, port) = domain.split_once(':').map_or((domain, None), |(host, port)| (host, Some(port)));
+    let is_label = |label: &str| {
+        let alphanumeric = |c: char| c.is_ascii_alphanumeric();
+        label.starts_with(alphanumeric)
+            && label.ends_with(alphanumeric)
+            && label.chars().all(|c| alphanumeric(c) || c == '-')
+    };
+    host.split('.').all(is_label) && port.is_none_or(is_port)
 }
 
 /// Lower-case letters and digits, in which single dots, one or two underscores and any dashes stand.

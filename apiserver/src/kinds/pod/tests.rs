@@ -101,6 +101,13 @@ fn images_are_pulled_by_their_tag() {
         ("localhost:5000/nginx", "Always"),
         ("nginx@sha256:0123456789012345678901234567890123456789012345678901234567890123", "IfNotPresent"),
         ("NGINX", "IfNotPresent"),
+        ("NGINX:latest", "IfNotPresent"),
+        ("Registry.example:5000/a/b__c", "Always"),
+        ("a_B/c", "IfNotPresent"),
+        ("[fd00::1]:5000/a", "Always"),
+        ("a/b@sha256:0123456789012345678901234567890123456789012345678901234567890123", "IfNotPresent"),
+        (&"a".repeat(247), "Always"),
+        (&"a".repeat(248), "IfNotPresent"),
     ] {
         let pod = made(&json!({"containers": [{"name": "c", "image": image}]}));
         assert_eq!(pod["spec"]["containers"][0]["imagePullPolicy"], policy, "{image}");
