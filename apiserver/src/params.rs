@@ -215,17 +215,21 @@ pub struct DeleteOptions {
 impl DeleteOptions {
     /// From a decoded body.
     pub fn from_body(body: &Value) -> Result<DeleteOptions, ApiError> {
+        let dry: Vec<&str> = document::get_list(body, "dryRun").iter().filter_map(Value::as_str).collect();
+        DeleteOptions::unchecked(body).validate(&dry)
+    }
+
+    /// From a document that is checked later; whether it is a dry run is not read.
+    pub fn unchecked(body: &Value) -> DeleteOptions {
         let text = |path: &str| document::get(body, path).and_then(Value::as_str).map(str::to_owned);
-        let options = DeleteOptions {
+        DeleteOptions {
             grace_period_seconds: document::get_i64(body, "gracePeriodSeconds"),
             uid: text("preconditions.uid"),
             resource_version: text("preconditions.resourceVersion"),
             orphan_dependents: document::get(body, "orphanDependents").and_then(Value::as_bool),
             propagation_policy: text("propagationPolicy"),
             dry_run: false,
-        };
-        let dry: Vec<&str> = document::get_list(body, "dryRun").iter().filter_map(Value::as_str).collect();
-        options.validate(&dry)
+        }
     }
 
     /// From the query, when there is no body.

@@ -82,7 +82,6 @@ impl Resource {
     /// Brings an object to the form it is stored in: the schema's defaults, the kind's, and the zeros that Go writes.
     pub fn complete(&self, object: &mut Value) {
         self.default(object);
-        self.rules.inherit(object);
         self.through_store(object);
         api::schema::fill(object, self.ty);
     }

@@ -113,9 +113,10 @@ pub async fn charge(call: &Call<'_>, object: &Value, old: Option<&Value>) -> Res
 
 /// The object's name, or what it will be generated from: upstream makes the name of a new object after this.
 fn name_of(object: &Value) -> &str {
-    match document::name(object) {
-        "" => document::get_str(object, "metadata.generateName"),
-        name => name,
+    match (document::name(object), document::get_str(object, "metadata.generateName")) {
+        ("", "") => "Unknown",
+        ("", prefix) => prefix,
+        (name, _) => name,
     }
 }
 

@@ -64,11 +64,13 @@ pub fn mutate(call: &Call<'_>, operation: Operation, pod: &mut Value) -> Result<
     }
     let name = account_name(pod).to_owned();
     let Some(account) = account(call, &name)? else {
-        let namespace = call.namespace;
-        let why = format!(
-            "error looking up service account {namespace}/{name}: serviceaccount {} not found",
-            api::field::quote(&name)
-        );
+        let (namespace, quoted) = (call.namespace, api::field::quote(&name));
+        let problems = api::names::path_segment(&name);
+        let problem = match problems.is_empty() {
+            true => format!("serviceaccount {quoted} not found"),
+            false => format!("invalid resource name {quoted}: [{}]", problems.join(" ")),
+        };
+        let why = format!("error looking up service account {namespace}/{name}: {problem}");
         return Err(ApiError::forbidden("", "pods", name_of(pod), why));
     };
     document::set(pod, "spec.serviceAccountName", name.as_str());

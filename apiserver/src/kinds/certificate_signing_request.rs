@@ -244,16 +244,27 @@ fn validate_signer_name(name: &str, path: &Path, errors: &mut Errors) {
         const WHY: &str = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
         return errors.invalid(path, name, WHY);
     };
-    let parts = [(domain, names::dns1123_label as fn(&str) -> Vec<String>), (rest, names::dns1123_subdomain)];
-    for (part, check) in parts {
-        for label in part.split('.') {
-            for why in check(label) {
-                errors.invalid(path, part, format!("validating label {}: {why}", quote(label)));
-            }
-        }
+    const MAX_DOMAIN: usize = 253;
+    // The domain, a slash, and a label with a subdomain.
+    const MAX: usize = MAX_DOMAIN + 1 + 63 + 1 + 253;
+    if domain.len() > MAX_DOMAIN {
+        errors.too_long(path, MAX_DOMAIN);
     }
+    validate_labels(domain, names::dns1123_label, path, errors);
     if !domain.contains('.') {
         errors.invalid(path, domain, "should be a domain with at least two segments separated by dots");
+    }
+    validate_labels(rest, names::dns1123_subdomain, path, errors);
+    if name.len() > MAX {
+        errors.too_long(path, MAX);
+    }
+}
+
+/// Reports the first label of `part` that is wrong.
+fn validate_labels(part: &str, check: fn(&str) -> Vec<String>, path: &Path, errors: &mut Errors) {
+    let wrong = part.split('.').map(|label| (label, check(label))).find(|(_, messages)| !messages.is_empty());
+    for (label, why) in wrong.iter().flat_map(|(label, messages)| messages.iter().map(move |why| (label, why))) {
+        errors.invalid(path, part, format!("validating label {}: {why}", quote(label)));
     }
 }
 

@@ -4,9 +4,7 @@ use super::csi_driver::validate_driver_name;
 use super::equality::same;
 use super::labels::validate_selector;
 use super::node::invalid_node_name;
-use super::path::{
-    Path, child, entries, immutable, int, invalid_each, list, non_negative, one_of, opt_text, text, texts,
-};
+use super::path::{Path, child, entries, int, invalid_each, list, non_negative, one_of, opt_text, text, texts};
 use super::persistent_volume::{ACCESS_MODES, has_source, validate_csi};
 use super::subresources::keep_metadata;
 use super::{Context, MetadataCheck, MetadataChecks, Rules, internal};
@@ -109,8 +107,8 @@ impl Rules for CsiStorageCapacity {
     }
 
     fn validate_update(&self, capacity: &Value, old: &Value, errors: &mut Errors) {
-        for key in ["nodeTopology", "storageClassName"] {
-            immutable(errors, capacity, old, &Path::root(""), key);
+        for (key, kind) in [("nodeTopology", "*LabelSelector"), ("storageClassName", "string")] {
+            internal::immutable(errors, capacity, old, &Path::root(""), key, kind);
         }
     }
 

@@ -8,7 +8,7 @@ use super::int_or_percent;
 use super::internal;
 use super::labels::{invalid_selector, is_empty, matches, validate_selector};
 use super::path::{
-    Path, at_most, child, collision_count_grows, descend, has, immutable, int, non_negative, non_negative_fields, text,
+    Path, at_most, child, collision_count_grows, descend, has, int, non_negative, non_negative_fields, text,
 };
 use super::pod::{
     Owner, default, default_template, dns_label_warning, drop_disabled, template_warnings, validate_replicated,
@@ -214,5 +214,5 @@ pub(super) fn default_amount(object: &mut Value, key: &str, value: impl Into<Val
 pub(super) fn immutable_selector(object: &Value, old: &Value, errors: &mut Errors) {
     let empty = Value::Null;
     let (new, old) = (child(object, "spec").unwrap_or(&empty), child(old, "spec").unwrap_or(&empty));
-    immutable(errors, new, old, &Path::root("spec"), "selector");
+    internal::immutable(errors, new, old, &Path::root("spec"), "selector", "*LabelSelector");
 }

@@ -4,10 +4,8 @@ use super::equality::same;
 use super::ip::{ip_warning, validate_endpoint_ip, validate_ip};
 use super::labels::validate_labels;
 use super::node::invalid_node_name;
-use super::path::{
-    Path, child, has, immutable, invalid_each, list, map, one_of, opt_text, required_one_of, text, texts,
-};
-use super::{Context, Rules};
+use super::path::{Path, child, has, invalid_each, list, map, one_of, opt_text, required_one_of, text, texts};
+use super::{Context, MetadataChecks, Rules, internal};
 use api::field::Errors;
 use api::{Value, document, names};
 use std::collections::HashSet;
@@ -70,7 +68,11 @@ impl Rules for EndpointSlice {
     }
 
     fn validate_update(&self, slice: &Value, old: &Value, errors: &mut Errors) {
-        immutable(errors, slice, old, &Path::root(""), "addressType");
+        internal::immutable(errors, slice, old, &Path::root(""), "addressType", "string");
+    }
+
+    fn metadata_checks(&self) -> MetadataChecks {
+        MetadataChecks::AS_NEW
     }
 
     fn warnings(&self, slice: &Value, old: Option<&Value>) -> Vec<String> {

@@ -3,8 +3,8 @@
 //! [`StrictEvent`] holds the rules of events.k8s.io/v1; its errors name fields as core/v1 does, as upstream's do.
 
 use super::internal;
-use super::path::{Path, child, has, int, invalid_each, shown, text};
-use super::{MetadataChecks, Rules, path_segment};
+use super::path::{Path, child, has, int, invalid_each, text};
+use super::{MetadataChecks, Rules, check_object_first, path_segment};
 use api::field::Errors;
 use api::{Value, document, names};
 use std::borrow::Cow;
@@ -107,6 +107,10 @@ impl Rules for Event {
 }
 
 impl Rules for StrictEvent {
+    fn check(&self, event: &Value, old: Option<&Value>, errors: &mut Errors) {
+        check_object_first(self, event, old, errors);
+    }
+
     fn validate_create(&self, event: &Value, errors: &mut Errors) {
         let event = as_core(event);
         validate_series(&event, errors);
@@ -123,34 +127,24 @@ impl Rules for StrictEvent {
             validate_series(event, errors);
         }
         // In upstream's order, which looks at the reason twice.
-        const FIXED: [(&str, &str); 14] = [
-            ("involvedObject", "involvedObject"),
-            ("reason", "reason"),
-            ("message", "message"),
-            ("source", "source"),
-            ("firstTimestamp", "firstTimestamp"),
-            ("lastTimestamp", "lastTimestamp"),
-            ("count", "count"),
-            ("reason", "reason"),
-            ("type", "type"),
-            ("eventTime", "eventTime"),
-            ("action", "action"),
-            ("related", "related"),
-            ("reportingComponent", "reportingController"),
-            ("reportingInstance", "reportingInstance"),
+        const FIXED: [(&str, &str, &str); 14] = [
+            ("involvedObject", "involvedObject", "ObjectReference"),
+            ("reason", "reason", "string"),
+            ("message", "message", "string"),
+            ("source", "source", "EventSource"),
+            ("firstTimestamp", "firstTimestamp", "*"),
+            ("lastTimestamp", "lastTimestamp", "*"),
+            ("count", "count", "int"),
+            ("reason", "reason", "string"),
+            ("type", "type", "string"),
+            ("eventTime", "eventTime", "*"),
+            ("action", "action", "string"),
+            ("related", "related", "*ObjectReference"),
+            ("reportingComponent", "reportingController", "string"),
+            ("reportingInstance", "reportingInstance", "string"),
         ];
-        for (key, path) in FIXED {
-            if child(event, key) != child(old, key) {
-                let kind = match key {
-                    "involvedObject" | "related" => "ObjectReference",
-                    "source" => "EventSource",
-                    _ => "",
-                };
-                match child(event, key).filter(|value| value.is_object()) {
-                    Some(value) => errors.invalid_printed(path, internal::compact(kind, value), "field is immutable"),
-                    None => errors.invalid(path, shown(child(event, key)), "field is immutable"),
-                }
-            }
+        for (key, path, kind) in FIXED {
+            internal::immutable_at(errors, child(event, key), child(old, key), &Path::root(path), kind);
         }
     }
 

@@ -1,10 +1,8 @@
 //! Ingress and IngressClass.
 
 use super::ip::validate_ip;
-use super::path::{
-    Path, child, descend, has, immutable, in_range, int, invalid_each, list, one_of, opt_text, shown, text, texts,
-};
-use super::{MetadataChecks, Rules};
+use super::path::{Path, child, descend, has, in_range, int, invalid_each, list, one_of, opt_text, shown, text, texts};
+use super::{MetadataChecks, Rules, internal};
 use api::field::Errors;
 use api::{Value, document, names};
 use std::net::IpAddr;
@@ -255,7 +253,7 @@ impl Rules for IngressClass {
 
     fn validate_update(&self, class: &Value, old: &Value, errors: &mut Errors) {
         let spec = |object| child(object, "spec").unwrap_or(&Value::Null);
-        immutable(errors, spec(class), spec(old), &SPEC, "controller");
+        internal::immutable(errors, spec(class), spec(old), &SPEC, "controller", "string");
     }
 
     fn has_generation(&self) -> bool {

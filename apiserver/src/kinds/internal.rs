@@ -1,9 +1,10 @@
 //! Objects as Kubernetes prints its in-memory types: some messages show a whole structure, with Go's names of the fields,
 //! in the order of their declaration, and with the zero values of what is not set.
 
-use super::path::child;
+use super::equality::same;
+use super::path::{Path, child};
 use api::Value;
-use api::field::quote_json;
+use api::field::{Errors, quote_json};
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::LazyLock;
@@ -50,8 +51,31 @@ impl Field {
     }
 }
 
-/// The value in one line, as error messages show it. `kind` is a type of the table.
+/// What stands at `key` must be what it was. `kind` is a type of the table, `string` or `int`; `*` before it says that it
+/// may be missing, which is null then.
+pub fn immutable(errors: &mut Errors, new: &Value, old: &Value, path: &Path, key: &str, kind: &str) {
+    immutable_at(errors, child(new, key), child(old, key), &path.at(key), kind);
+}
+
+/// The same, of what stands at `path`.
+pub fn immutable_at(errors: &mut Errors, new: Option<&Value>, old: Option<&Value>, path: &Path, kind: &str) {
+    if same(new, old) {
+        return;
+    }
+    let printed = match (new, kind.strip_prefix('*')) {
+        (None, Some(_)) => "null".to_owned(),
+        (new, pointed) => compact(pointed.unwrap_or(kind), new.unwrap_or(&Value::Null)),
+    };
+    errors.invalid_printed(path, printed, "field is immutable");
+}
+
+/// The value in one line, as error messages show it. `kind` is a type of the table, `string` or `int`.
 pub fn compact(kind: &str, value: &Value) -> String {
+    match (value, kind) {
+        (Value::Null, "string") => return "\"\"".to_owned(),
+        (Value::Null, "int") => return "0".to_owned(),
+        _ => {}
+    }
     let mut printer = Printer { out: String::new(), indent: None };
     printer.value((Some(kind), false), value, &Value::Null);
     printer.out

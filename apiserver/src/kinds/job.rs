@@ -239,17 +239,9 @@ fn is_template_mutable(old: &Value) -> bool {
         && document::get_i64(old, "status.active").unwrap_or_default() == 0
 }
 
-/// A structure of the specification must be what it was.
-fn immutable_printed(new: &Value, old: &Value, key: &str, kind: &str, errors: &mut Errors) {
-    if !same(child(new, key), child(old, key)) {
-        let printed = child(new, key).map_or_else(|| "null".to_owned(), |value| internal::compact(kind, value));
-        errors.invalid_printed(Path::root("spec").at(key), printed, "field is immutable");
-    }
-}
-
 fn validate_template_update(new: &Value, old: &Value, is_mutable: bool, errors: &mut Errors) {
     if !is_mutable {
-        return immutable_printed(new, old, "template", "PodTemplateSpec", errors);
+        return internal::immutable(errors, new, old, &Path::root("spec"), "template", "PodTemplateSpec");
     }
     let pod = |spec: &Value| {
         let mut pod = descend(spec, &["template", "spec"]).cloned().unwrap_or_else(|| json!({}));
@@ -289,9 +281,10 @@ impl Rules for Job {
     }
 
     fn prepare_for_create(&self, object: &mut Value, context: &Context) {
+        let has_labels = descend(object, &["spec", "template", "metadata", "labels"]).is_some();
         generate_selector(object);
         // Upstream's defaults make one map of the two, so that a Job without labels gets the generated ones, too.
-        if !context.labelled {
+        if !context.labelled && has_labels {
             document::metadata_mut(object).remove("labels");
             self.inherit(object);
         }
@@ -340,13 +333,13 @@ impl Rules for Job {
             let detail = "can only be modified in tandem with spec.parallelism";
             errors.invalid(path.at("completions"), completions.unwrap_or_default(), detail);
         }
-        immutable(errors, new, old_spec, &path, "selector");
+        internal::immutable(errors, new, old_spec, &path, "selector", "*LabelSelector");
         validate_template_update(new, old_spec, is_template_mutable(old), errors);
         immutable(errors, new, old_spec, &path, "completionMode");
-        immutable_printed(new, old_spec, "podFailurePolicy", "PodFailurePolicy", errors);
+        internal::immutable(errors, new, old_spec, &path, "podFailurePolicy", "*PodFailurePolicy");
         immutable(errors, new, old_spec, &path, "backoffLimitPerIndex");
         immutable(errors, new, old_spec, &path, "managedBy");
-        immutable_printed(new, old_spec, "successPolicy", "SuccessPolicy", errors);
+        internal::immutable(errors, new, old_spec, &path, "successPolicy", "*SuccessPolicy");
     }
 
     fn validate_status_update(&self, object: &Value, old: &Value, errors: &mut Errors) {

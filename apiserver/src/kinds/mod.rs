@@ -292,6 +292,8 @@ pub enum MetadataCheck {
 /// make theirs besides, and each leaves its own causes in the answer.
 #[derive(Debug, Clone, Copy)]
 pub struct MetadataChecks {
+    /// Whether a new object's metadata are checked with the rest of it; else only when there is nothing else to say.
+    pub create: bool,
     pub update: &'static [MetadataCheck],
     pub status_update: &'static [MetadataCheck],
     /// Whether finalizers without a domain have to be Kubernetes' own.
@@ -300,8 +302,12 @@ pub struct MetadataChecks {
 
 impl MetadataChecks {
     /// What most kinds do.
-    pub const USUAL: MetadataChecks =
-        MetadataChecks { update: &[MetadataCheck::Update], status_update: &[MetadataCheck::Update], finalizers: true };
+    pub const USUAL: MetadataChecks = MetadataChecks {
+        create: true,
+        update: &[MetadataCheck::Update],
+        status_update: &[MetadataCheck::Update],
+        finalizers: true,
+    };
     /// Of kinds that look at everything again, as if it were new.
     pub const AGAIN: MetadataChecks =
         MetadataChecks { update: &[MetadataCheck::Update, MetadataCheck::New], ..MetadataChecks::USUAL };
@@ -311,7 +317,8 @@ impl MetadataChecks {
     /// Of kinds whose update is checked as if it were new, and only so.
     pub const AS_NEW: MetadataChecks = MetadataChecks { update: &[MetadataCheck::New], ..MetadataChecks::USUAL };
     /// Of kinds that leave metadata to the registry.
-    pub const NONE: MetadataChecks = MetadataChecks { update: &[], status_update: &[], finalizers: false };
+    pub const NONE: MetadataChecks =
+        MetadataChecks { create: false, update: &[], status_update: &[], finalizers: false };
 }
 
 /// Group, kind, and the kind's rules. A kind without a row has the generic behaviour.

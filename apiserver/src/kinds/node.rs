@@ -72,7 +72,11 @@ impl Rules for Node {
 
     fn validate_update(&self, node: &Value, old: &Value, errors: &mut Errors) {
         let cidrs = |node| document::get_list(node, "spec.podCIDRs");
-        if !cidrs(old).is_empty() && cidrs(node) != cidrs(old) {
+        let changed = match cidrs(node).len() == cidrs(old).len() {
+            true => cidrs(node).iter().zip(cidrs(old)).filter(|(new, old)| new != old).count(),
+            false => usize::from(!cidrs(old).is_empty()),
+        };
+        for _ in 0..changed {
             errors.forbidden("spec.podCIDRs", "node updates may not change podCIDR except from \"\" to valid");
         }
         let provider = |node| document::get_str(node, "spec.providerID");
@@ -215,7 +219,16 @@ fn validate_pod_cidrs(node: &Value, errors: &mut Errors) {
     let path = Path::root("spec.podCIDRs");
     let nets: Vec<Option<IpNet>> =
         texts(spec, "podCIDRs").enumerate().map(|(i, cidr)| validate_cidr(errors, &path.index(i), cidr)).collect();
-    if !is_single_or_dual(nets.iter().flatten().map(|net| net.addr().is_ipv4())) {
+    if nets.len() < 2 {
+        return;
+    }
+    if let Some(i) = nets.iter().position(Option::is_none) {
+        let wrong = texts(spec, "podCIDRs").nth(i).unwrap_or_default();
+        const WHY: &str = "invalid PodCIDRs. failed to check with dual stack with error";
+        errors.internal(path, format!("{WHY}:invalid CIDR[{i}]: <nil> (invalid CIDR address: {wrong})"));
+    }
+    let families: Option<Vec<bool>> = nets.iter().map(|net| net.map(|net| net.addr().is_ipv4())).collect();
+    if families.is_none_or(|families| !is_single_or_dual(families)) {
         let all = Value::Array(list(spec, "podCIDRs").to_vec());
         errors.invalid(path, all, "may specify no more than one CIDR for each IP family");
     }

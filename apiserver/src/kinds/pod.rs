@@ -265,6 +265,10 @@ impl Rules for Pod {
         true
     }
 
+    fn tells_empty_lists(&self) -> bool {
+        true
+    }
+
     fn generation_changed(&self, pod: &Value, old: &Value) -> bool {
         !same(child(pod, "spec"), child(old, "spec"))
     }

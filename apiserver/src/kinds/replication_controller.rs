@@ -8,7 +8,7 @@ use super::replica_set::{count_field, validate_replicas_status};
 use super::{Context, Rules};
 use api::document;
 use api::field::Errors;
-use api::{Map, Value};
+use api::{Map, Value, names};
 
 /// Rules of ReplicationControllers.
 pub struct ReplicationController;
@@ -36,6 +36,11 @@ impl Rules for ReplicationController {
 
     fn prepare_for_update(&self, object: &mut Value, old: &Value, _context: &Context) {
         drop_disabled_at(object, Some(old), "spec.template.spec");
+    }
+
+    /// Upstream leaves what is wrong with a `generateName` to the name that comes of it.
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        if prefix { Vec::new() } else { names::dns1123_subdomain(name) }
     }
 
     fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
@@ -66,7 +71,11 @@ impl Rules for ReplicationController {
     }
 
     fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
-        workload_warnings(object, old)
+        match old {
+            // Upstream takes the two the wrong way round: it warns of the template that goes.
+            Some(old) => workload_warnings(old, Some(object)),
+            None => workload_warnings(object, None),
+        }
     }
 
     fn selectable_fields(&self) -> &'static [&'static str] {

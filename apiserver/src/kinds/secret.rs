@@ -1,8 +1,8 @@
 //! Secret.
 
 use super::config_map::{MAX_SIZE, decoded_len, validate_immutable};
-use super::path::{Path, entries, immutable, invalid_each, map, text};
-use super::{MetadataChecks, Rules, key_pair};
+use super::path::{Path, entries, invalid_each, map, text};
+use super::{MetadataChecks, Rules, internal, key_pair};
 use api::field::Errors;
 use api::{Value, document, names};
 use base64::Engine;
@@ -70,7 +70,7 @@ impl Rules for Secret {
     }
 
     fn validate_update(&self, secret: &Value, old: &Value, errors: &mut Errors) {
-        immutable(errors, secret, old, &Path::root(""), "type");
+        internal::immutable(errors, secret, old, &Path::root(""), "type", "string");
         validate_immutable(secret, old, &["data"], errors);
     }
 

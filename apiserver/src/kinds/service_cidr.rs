@@ -56,7 +56,7 @@ impl Rules for ServiceCidr {
         let of = |object| child(object, "spec").map_or(&[][..], |spec| list(spec, "cidrs"));
         let (new, old) = (of(object), of(old));
         if new.len() != old.len() && (old.len(), new.len()) != (1, 2) {
-            return errors.invalid(CIDRS, new.to_vec(), IMMUTABLE);
+            return errors.invalid(CIDRS, shown(descend(object, &["spec", "cidrs"])), IMMUTABLE);
         }
         for (i, (new, _)) in new.iter().zip(old).enumerate().filter(|(_, (new, old))| new != old) {
             errors.invalid(CIDRS.index(i), new.clone(), IMMUTABLE);

@@ -31,8 +31,10 @@ impl ApiServer {
 
     async fn create_once(&self, call: &Call<'_>, mut object: Value) -> Result<Object, ApiError> {
         let resource = call.resource;
+        meta::wipe(&mut object);
         meta::match_namespace(&mut object, resource, call.namespace)?;
         let labelled = document::labels(&object).is_some_and(|labels| !labels.is_empty());
+        resource.rules.inherit(&mut object);
         call.track(&mut object, None);
         admission::mutate(call, &mut object, None).await?;
         call.confirm_rights(&object, None)?;
@@ -47,7 +49,9 @@ impl ApiServer {
         resource.rules.prepare_for_create(&mut object, &context);
         resource.complete(&mut object);
         let mut errors = Errors::new();
-        meta::validate(&object, resource, &mut errors);
+        if resource.rules.metadata_checks().create {
+            meta::validate(&object, resource, &mut errors);
+        }
         resource.rules.check(&object, None, &mut errors);
         if errors.is_empty() {
             meta::validate_any(&object, resource, &mut errors);
@@ -57,6 +61,8 @@ impl ApiServer {
             call.warn(warning);
         }
         admission::validate(call, Some(&object), None)?;
+        // Who reads it from upstream's store gets the defaults of what the server has put in, too.
+        resource.rules.inherit(&mut object);
         api::schema::settle(&mut object, resource.ty);
         let name = document::name(&object);
         let key = resource.key(call.namespace, name);

@@ -20,12 +20,17 @@ const SUFFIX_LENGTH: usize = 5;
 /// Letters and digits that cannot spell a word, as upstream's `rand.String`.
 const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
+/// Drops from what a client wants to create the metadata that only the server says.
+pub fn wipe(object: &mut Value) {
+    let metadata = document::metadata_mut(object);
+    for key in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+        metadata.remove(key);
+    }
+}
+
 /// Fills in a new object's metadata: name from `generateName`, uid, creation time.
 pub fn fill(object: &mut Value, resource: &Resource, now: Timestamp) {
     let metadata = document::metadata_mut(object);
-    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
-        metadata.remove(key);
-    }
     let text = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (name, prefix) = (text("name"), text("generateName"));
     if name.is_empty() && !prefix.is_empty() {

@@ -71,6 +71,7 @@ impl ApiServer {
         let version = document::resource_version(&object).to_owned();
         meta::match_namespace(&mut object, resource, call.namespace)?;
         let context = Context { user: call.user, now: call.now, labelled: true };
+        resource.rules.inherit(&mut object);
         restrict(call, part, &mut object, &old, &context);
         // What the server computes (a binding, a scale) is noted by whoever computes it, if at all.
         if part != Part::Internal && part != Part::Scale {

@@ -45,13 +45,10 @@ pub async fn create(
         errors.invalid(format!("deleteOptions.{IGNORE_ERRORS}"), true, WHY);
         return Err(ApiError::invalid("policy", "Eviction", call.name, &errors));
     }
-    let options = match eviction.get("deleteOptions") {
-        Some(options) => DeleteOptions::from_body(options)?,
-        None => DeleteOptions::default(),
-    };
-    call.dry_run |= options.dry_run;
+    call.dry_run |= is_dry(&eviction, incoming)?;
+    let given = document::get(&eviction, "deleteOptions").unwrap_or(&Value::Null);
     for _ in 0..TRIES {
-        if evict(&call, &options).await? {
+        if evict(&call, given).await? {
             let done =
                 json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
             return Ok(response::value(201, &done, wanted_without_table(incoming)?));
@@ -60,19 +57,32 @@ pub async fn create(
     Err(ApiError::modified(resource.kind, call.name))
 }
 
+/// Whether the eviction itself asks for a dry run; it may not ask for another than the request does.
+fn is_dry(eviction: &Value, incoming: &Incoming) -> Result<bool, ApiError> {
+    let given: Vec<&str> =
+        document::get_list(eviction, "deleteOptions.dryRun").iter().filter_map(Value::as_str).collect();
+    let asked: Vec<&str> = incoming.query.all("dryRun").collect();
+    if given.is_empty() || asked.is_empty() || given == asked {
+        return Ok(!given.is_empty());
+    }
+    let (asked, given) = (asked.join(" "), given.join(" "));
+    let why = format!("Non-matching dry-run options in request and content: [{asked}] and [{given}]");
+    Err(ApiError::new(500, "", why))
+}
+
 /// One try; false when the pod changed in between, so that it has to be looked at again.
-async fn evict(call: &Call<'_>, options: &DeleteOptions) -> Result<bool, ApiError> {
+async fn evict(call: &Call<'_>, given: &Value) -> Result<bool, ApiError> {
     let pod = call.server.read(call)?.into_value(call.resource)?;
     let ignored = ignores_budgets(&pod);
     let untouched = if ignored { None } else { take_from_budget(call, &pod).await? };
-    let mut options = options.clone();
+    let mut options = DeleteOptions::unchecked(given);
     // A pod that took nothing from a budget for it is not ready may not have become ready meanwhile.
     let may_become_ready = document::get_str(&pod, "status.phase") == "Pending" && !document::is_terminating(&pod);
     let pinned = options.resource_version.is_none() && (untouched.is_some() || (ignored && may_become_ready));
     if pinned {
         options.resource_version = Some(document::resource_version(&pod).to_owned());
     }
-    match mark_and_delete(call, options).await {
+    match mark_and_delete(call, options, given).await {
         Err(failure) if pinned && failure.reason == "Conflict" => match untouched {
             Some(budget) => Err(still_processed(&budget)),
             None => Ok(false),
@@ -81,7 +91,7 @@ async fn evict(call: &Call<'_>, options: &DeleteOptions) -> Result<bool, ApiErro
     }
 }
 
-async fn mark_and_delete(call: &Call<'_>, mut options: DeleteOptions) -> Result<(), ApiError> {
+async fn mark_and_delete(call: &Call<'_>, mut options: DeleteOptions, given: &Value) -> Result<(), ApiError> {
     if !call.dry_run {
         let marked = mark_disrupted(call, &options).await?;
         if options.resource_version.is_some() {
@@ -89,6 +99,8 @@ async fn mark_and_delete(call: &Call<'_>, mut options: DeleteOptions) -> Result<
             options.resource_version = Some(document::resource_version(&marked).to_owned());
         }
     }
+    // Only the deletion looks at what it is given.
+    DeleteOptions::from_body(given)?;
     call.server.delete(call, &options).await.map(|_| ())
 }
 

@@ -85,12 +85,14 @@ pub async fn review(
     let validation = field_validation(&incoming.query, "CreateOptions")?;
     let call = verbs::call(server, resource, incoming, "CreateOptions")?;
     let mut body = decode::object(&call, incoming, validation)?;
+    meta::wipe(&mut body);
     meta::match_namespace(&mut body, resource, call.namespace)?;
     call.track(&mut body, None);
-    let answer = match resource.kind.kind {
+    let mut answer = match resource.kind.kind {
         "TokenReview" => token_review(server, &body, incoming).await?,
         kind => review::review(kind, &body, call.namespace, call.user, &server.authorizer, call.now)?,
     };
+    api::schema::settle(&mut answer, resource.ty);
     Ok(verbs::reply(201, &call, Object::Built(answer), output))
 }
 

@@ -107,7 +107,7 @@ fn reference(reference: &Value, path: &Path, version: Version, errors: &mut Erro
     if version == Version::Unchecked {
     } else if !is_version(given) {
         errors.invalid(path.at("apiVersion"), given, format!("unexpected GroupVersion string: {given}"));
-    } else if version == Version::OfGroup && !given.contains('/') {
+    } else if version == Version::OfGroup && given.split_once('/').is_none_or(|(group, _)| group.is_empty()) {
         errors.invalid(path.at("apiVersion"), given, "apiVersion must specify API group");
     }
 }

@@ -1,7 +1,7 @@
 //! When a Job fails early, succeeds early, and replaces its pods (KEP-3329, KEP-3998, KEP-3939).
 
 use super::super::internal::compact;
-use super::super::path::{Path, child, has, int, invalid_each, list, non_negative, one_of, opt_text, text};
+use super::super::path::{Path, child, has, int, invalid_each, list, non_negative, one_of, opt_text, shown, text};
 use super::container_names;
 use super::status::index_count;
 use api::field::{ErrorType, Errors};
@@ -106,7 +106,7 @@ fn validate_exit_codes(codes: &Value, containers: &HashSet<&str>, path: &Path, e
     let values: Vec<i64> = list(codes, "values").iter().filter_map(Value::as_i64).collect();
     let path = path.at("values");
     if values.is_empty() {
-        errors.invalid(path, values.clone(), "at least one value is required");
+        errors.invalid(path, shown(child(codes, "values")), "at least one value is required");
     } else if values.len() > MAX_EXIT_CODES {
         errors.too_many(path, values.len(), MAX_EXIT_CODES);
     }

@@ -32,8 +32,11 @@ impl Rules for Service {
         if matches!(kind.as_str(), "NodePort" | "LoadBalancer") || (kind == "ClusterIP" && external_ips) {
             default_text(spec, "externalTrafficPolicy", "Cluster");
         }
-        if matches!(kind.as_str(), "ClusterIP" | "NodePort" | "LoadBalancer") {
-            default_text(spec, "internalTrafficPolicy", "Cluster");
+        // An option, so that an empty one is not none.
+        if matches!(kind.as_str(), "ClusterIP" | "NodePort" | "LoadBalancer")
+            && spec.get("internalTrafficPolicy").is_none_or(Value::is_null)
+        {
+            spec.insert("internalTrafficPolicy".to_owned(), "Cluster".into());
         }
         if kind == "LoadBalancer" {
             if spec.get("allocateLoadBalancerNodePorts").is_none_or(Value::is_null) {

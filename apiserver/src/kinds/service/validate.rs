@@ -262,9 +262,15 @@ fn balancer_fields(service: &Value, errors: &mut Errors) {
         (true, false) => errors.required("allocateLoadBalancerNodePorts", ""),
         _ => {}
     }
+    load_balancer_class(service, errors);
+}
+
+fn load_balancer_class(service: &Value, errors: &mut Errors) {
     let path = SPEC.at("loadBalancerClass");
-    match opt_text(spec, "loadBalancerClass") {
-        Some(class) if is_balanced => invalid_each(errors, &path, class, names::qualified_name(class)),
+    match opt_text(spec(service), "loadBalancerClass") {
+        Some(class) if kind(service) == "LoadBalancer" => {
+            invalid_each(errors, &path, class, names::qualified_name(class))
+        }
         Some(_) => errors.forbidden(path, ONLY_BALANCED),
         None => {}
     }
@@ -316,6 +322,8 @@ pub fn update(service: &Value, old: &Value, errors: &mut Errors) {
     if kind(service) == "LoadBalancer" && kind(old) == "LoadBalancer" && class(service) != class(old) {
         errors.invalid(SPEC.at("loadBalancerClass"), class(service), ONCE_SET);
     }
+    // Upstream looks at it here as well as with all the rest.
+    load_balancer_class(service, errors);
     let port = |service| int(spec(service), "healthCheckNodePort").unwrap_or_default();
     if needs_health_check(service) && needs_health_check(old) && port(service) != port(old) {
         errors.forbidden(SPEC.at("healthCheckNodePort"), "field is immutable");
