@@ -38,7 +38,7 @@ pub async fn serve(
     if name.is_empty() {
         return Ok(response::objects(resource, found, json!({}), output));
     }
-    let call = verbs::call(server, resource, incoming, "GetOptions")?;
+    let call = verbs::reading(server, resource, incoming);
     match found.pop() {
         Some(found) => Ok(response::built(200, call.resource, found, output)),
         None => Err(ApiError::not_found_in("", "componentstatus", name)),

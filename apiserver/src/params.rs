@@ -89,12 +89,12 @@ impl ListOptions {
     }
 
     /// The same for a watch.
-    fn validate_watch(&mut self, wanted: &str, errors: &mut Errors) {
+    fn validate_watch(&mut self, mut wanted: &str, errors: &mut Errors) {
         let begins_with_state = matches!(self.resource_version.as_str(), "" | "0");
         if self.send_initial_events.is_none() && wanted.is_empty() && begins_with_state {
             self.send_initial_events = Some(true);
             self.version_match = Some(Match::NotOlderThan);
-            return;
+            wanted = "NotOlderThan";
         }
         let not_older = self.version_match == Some(Match::NotOlderThan);
         if self.send_initial_events.is_some() && !not_older {
@@ -132,7 +132,7 @@ pub fn revision(text: &str) -> Result<Revision, Errors> {
 }
 
 /// A whole number in the query.
-fn integer(query: &Query, key: &str) -> Result<Option<i64>, ApiError> {
+pub fn integer(query: &Query, key: &str) -> Result<Option<i64>, ApiError> {
     let Some(text) = query.get(key) else { return Ok(None) };
     text.parse()
         .map(Some)

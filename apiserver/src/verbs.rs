@@ -85,26 +85,32 @@ fn check_scope(resource: &Resource, incoming: &Incoming) -> Result<(), ApiError>
     }
 }
 
-/// The registry's view of a request.
+/// The registry's view of a request that writes; `options` is the kind that an error about its dry run names.
 pub fn call<'a>(
     server: &'a ApiServer,
     resource: &'static Resource,
     incoming: &'a Incoming,
     options: &str,
 ) -> Result<Call<'a>, ApiError> {
-    Ok(Call {
+    let dry_run = dry_run(incoming.query.all("dryRun"), options)?;
+    Ok(Call { dry_run, ..reading(server, resource, incoming) })
+}
+
+/// The registry's view of a request that reads.
+pub fn reading<'a>(server: &'a ApiServer, resource: &'static Resource, incoming: &'a Incoming) -> Call<'a> {
+    Call {
         server,
         user: &incoming.user,
         resource,
         subresource: &incoming.route.subresource,
         namespace: if resource.kind.namespaced { &incoming.route.namespace } else { "" },
         name: &incoming.route.name,
-        dry_run: dry_run(incoming.query.all("dryRun"), options)?,
+        dry_run: false,
         now: incoming.now,
         manager: &incoming.manager,
         applies: false,
         warnings: incoming.warnings.clone(),
-    })
+    }
 }
 
 /// Encodes what a write gave.
@@ -121,14 +127,19 @@ pub async fn get(
     incoming: &Incoming,
 ) -> Result<Response<Body>, ApiError> {
     let output = wanted(incoming)?;
-    let call = call(server, resource, incoming, "GetOptions")?;
+    let call = reading(server, resource, incoming);
+    let object = read(&call, incoming).await?;
+    Ok(reply(200, &call, object, output))
+}
+
+/// The object that a GET names, not older than it asks for.
+pub async fn read(call: &Call<'_>, incoming: &Incoming) -> Result<Object, ApiError> {
     if incoming.query.flag("export") {
         let message = "the export parameter, deprecated since v1.14, is no longer supported";
         return Err(ApiError::bad_request(message));
     }
-    server.at_least(resource, incoming.query.get("resourceVersion").unwrap_or_default()).await?;
-    let object = server.read(&call)?;
-    Ok(reply(200, &call, object, output))
+    call.server.at_least(call.resource, incoming.query.get("resourceVersion").unwrap_or_default()).await?;
+    call.server.read(call)
 }
 
 async fn list(
@@ -138,7 +149,7 @@ async fn list(
 ) -> Result<Response<Body>, ApiError> {
     let output = wanted(incoming)?;
     let options = ListOptions::parse(&incoming.query, false)?;
-    let call = call(server, resource, incoming, "ListOptions")?;
+    let call = reading(server, resource, incoming);
     Ok(response::list(server.list(&call, &options).await?, output))
 }
 
@@ -148,9 +159,9 @@ async fn watch(
     incoming: &Incoming,
 ) -> Result<Response<Body>, ApiError> {
     let output = wanted(incoming)?;
-    let media_type = negotiate::stream_type(output)?;
     // The old paths are watches without a flag.
     let mut options = ListOptions::parse(&incoming.query, incoming.query.flag("watch"))?;
+    let media_type = negotiate::stream_type(output)?;
     let name = &incoming.route.name;
     if !name.is_empty() {
         // The request was authorized for this name alone.
@@ -160,7 +171,7 @@ async fn watch(
             return Err(ApiError::bad_request("fieldSelector metadata.name doesn't match requested name"));
         }
     }
-    let call = call(server, resource, incoming, "ListOptions")?;
+    let call = reading(server, resource, incoming);
     let watch = server.watch(&call, &options, output).await?;
     if websocket::is_requested(&incoming.headers) {
         return Ok(websocket::watch(watch, output.format, incoming));

@@ -35,7 +35,10 @@ impl FieldSelector {
             };
             Ok(FieldTerm { path: path.to_owned(), equal, value: unescape(raw)? })
         });
-        Ok(FieldSelector { terms: terms.collect::<Result<_, String>>()? })
+        let mut terms: Vec<FieldTerm> = terms.collect::<Result<_, String>>()?;
+        // Of nothing and nothing upstream makes no term.
+        terms.retain(|term| !(term.path.is_empty() && term.value.is_empty()));
+        Ok(FieldSelector { terms })
     }
 
     /// Selects what has this value.

@@ -61,7 +61,7 @@ fn unserved(server: &ApiServer, resource: &'static Resource, incoming: &Incoming
         if stream == "proxy" {
             return Ok(false);
         }
-        let call = verbs::call(server, resource, incoming, "GetOptions")?;
+        let call = verbs::reading(server, resource, incoming);
         let object = server.read(&call)?.into_value(resource)?;
         Ok(document::get_str(&object, "spec.nodeName").is_empty())
     };

@@ -27,10 +27,15 @@ pub async fn serve(
 ) -> Result<Response<Body>, ApiError> {
     let output = wanted(incoming)?;
     let options = if incoming.route.verb == "patch" { "PatchOptions" } else { "UpdateOptions" };
-    let validation = field_validation(&incoming.query, options)?;
-    let call = verbs::call(server, resource, incoming, options)?;
+    let (call, validation) = match incoming.route.verb {
+        "get" => (verbs::reading(server, resource, incoming), FieldValidation::Ignore),
+        _ => {
+            let validation = field_validation(&incoming.query, options)?;
+            (verbs::call(server, resource, incoming, options)?, validation)
+        }
+    };
     let object = match incoming.route.verb {
-        "get" => server.read(&call)?,
+        "get" => verbs::read(&call, incoming).await?,
         "update" => {
             let scale = decode::subresource(&call, incoming, "autoscaling", "v1", "Scale", validation)?;
             let change = |old: &Value| {
