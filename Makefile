@@ -11,7 +11,7 @@ GIVEN := $(if $(findstring command line,$(origin KUBECONFIG)),$(KUBECONFIG))
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test unit fuzz conformance lint bench
+.PHONY: help run build test unit fuzz conformance mutate lint bench
 
 help:
 	@echo "make run          start a control plane with three simulated nodes, in ./coracle-data; Ctrl-C ends it"
@@ -21,6 +21,8 @@ help:
 	@echo "                  E2E_TEST=FILE runs Kubernetes' own conformance tests: SUBSET=api|hollow|full, ONLY='part of a name', RECORD=1"
 	@echo "                  keeps the results, SERVER='--store=memory' are more flags of the server, COMPONENTS=1 starts each component as a"
 	@echo "                  process; docs/CONFORMANCE.md has the rest"
+	@echo "make mutate       objects changed at random to the server of KUBECONFIG=FILE and to an upstream one, REFERENCE=FILE: where their"
+	@echo "                  answers differ; OBJECTS=2000, SEED=1 says which changes, CASES='pods services' which topics"
 	@echo "make lint         formatting, clippy, and the licences and sources of what is depended on"
 	@echo "make bench        figures as a table; REFERENCE=KUBECONFIG does the same work on another server beside it"
 	@echo
@@ -59,6 +61,12 @@ conformance: $(if $(GIVEN),,build)
 	  $(if $(GIVEN),--kubeconfig $(KUBECONFIG),--start $(CORACLE)) \
 	  $(if $(E2E_TEST),upstream --e2e-test $(E2E_TEST) --subset $(or $(SUBSET),api) $(if $(ONLY),--only '$(ONLY)') \
 	    $(if $(RECORD),--record) $(if $(COMPONENTS),--components) $(foreach flag,$(SERVER),--server-flag=$(flag)),$(CASES))
+
+mutate:
+	@set-up/tools compiler
+	cargo build --locked -p coracle-conformance
+	@target/debug/coracle-conformance --kubeconfig $(or $(GIVEN),$(error say KUBECONFIG=FILE)) mutate \
+	  --reference $(or $(REFERENCE),$(error say REFERENCE=FILE)) --objects $(or $(OBJECTS),2000) --seed $(or $(SEED),1) $(CASES)
 
 lint:
 	@set-up/tools compiler

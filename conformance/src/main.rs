@@ -65,12 +65,14 @@ pub struct Arguments {
 #[derive(Subcommand)]
 enum Judge {
     Upstream(upstream::UpstreamArguments),
+    Mutate(differential::mutate::MutateArguments),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match &arguments.command {
         Some(Judge::Upstream(upstream)) => upstream::run(&arguments, upstream),
+        Some(Judge::Mutate(mutate)) => differential::mutate::run(&arguments, mutate),
         None => run::run(&arguments),
     };
     match outcome {

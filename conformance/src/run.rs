@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 
 /// What the walk is called on a cluster of several processes.
 const THREE_PROCESSES: &str = "three_processes";
@@ -70,17 +71,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     }
     let started_at = Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let settings = Settings {
-        kubectl: arguments.kubectl.clone(),
-        python: arguments.python.clone(),
-        helm: arguments.helm.clone(),
-        etcd: arguments.etcd.clone(),
-        node_modules: std::path::absolute(&arguments.node_modules)?,
-        binary: arguments.start.as_ref().map(std::path::absolute).transpose()?,
-        kills: arguments.kills,
-        record: arguments.record,
-        runtime: runtime.handle().clone(),
-    };
+    let settings = settings(arguments, runtime.handle())?;
     let directory = tempfile::Builder::new().prefix("coracle-conformance-").tempdir()?;
     let mut started = Started::default();
     let clusters = clusters(arguments, &settings, directory.path(), &here, &there, &mut started)?;
@@ -93,6 +84,21 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
         execute(&settings, job, &tally);
     }
     Ok(tally.report(started_at.elapsed()))
+}
+
+/// What the flags say to all cases.
+pub fn settings(arguments: &Arguments, runtime: &Handle) -> Result<Settings> {
+    Ok(Settings {
+        kubectl: arguments.kubectl.clone(),
+        python: arguments.python.clone(),
+        helm: arguments.helm.clone(),
+        etcd: arguments.etcd.clone(),
+        node_modules: std::path::absolute(&arguments.node_modules)?,
+        binary: arguments.start.as_ref().map(std::path::absolute).transpose()?,
+        kills: arguments.kills,
+        record: arguments.record,
+        runtime: runtime.clone(),
+    })
 }
 
 fn clusters(

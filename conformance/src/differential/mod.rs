@@ -7,6 +7,8 @@ mod compare;
 #[cfg(test)]
 mod coverage;
 mod edit;
+pub mod mutate;
+mod mutation;
 mod normal;
 mod record;
 mod standard;
