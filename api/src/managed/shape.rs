@@ -59,10 +59,13 @@ impl<'a> Shape<'a> {
     }
 
     fn of_field(ty: TypeRef<'a>, field: &'a Field) -> Shape<'a> {
-        Self::of(ty.schema, &field.ty, &field.list, field.atomic)
+        let relation = if field.granular { Some(false) } else { field.atomic.then_some(true) };
+        Self::of(ty.schema, &field.ty, &field.list, relation)
     }
 
-    fn of(schema: &'a Schema, ty: &'a FieldType, list: &'a ListType, atomic: bool) -> Shape<'a> {
+    /// `relation`: whether the field says that it is atomic, or that it is not, whatever its type says.
+    fn of(schema: &'a Schema, ty: &'a FieldType, list: &'a ListType, relation: Option<bool>) -> Shape<'a> {
+        let atomic = relation.unwrap_or_default();
         match ty {
             FieldType::String | FieldType::Bytes | FieldType::Duration => Shape::Scalar(Scalar::String),
             FieldType::Int32 | FieldType::Int64 | FieldType::Float => Shape::Scalar(Scalar::Number),
@@ -78,7 +81,7 @@ impl<'a> Shape<'a> {
             | FieldType::SchemaOrStrings(_) => Shape::Free { atomic },
             FieldType::Ref(id) => {
                 let ty = schema.at(*id);
-                Shape::Struct { ty, atomic: atomic || ty.atomic }
+                Shape::Struct { ty, atomic: relation.unwrap_or(ty.atomic) }
             }
             FieldType::List(items) => Shape::List(List { schema, items, kind: list }),
             FieldType::Map(values) => Shape::Map { schema, values, atomic },
@@ -108,7 +111,7 @@ impl<'a> Shape<'a> {
                 Some(field) => (Self::of_field(*ty, field), true),
                 None => (Shape::Free { atomic: false }, false),
             },
-            Shape::Map { schema, values, .. } => (Self::of(schema, values, &ListType::Unset, false), false),
+            Shape::Map { schema, values, .. } => (Self::of(schema, values, &ListType::Unset, None), false),
             Shape::Free { atomic } => (Shape::Free { atomic: *atomic }, false),
             Shape::Scalar(_) | Shape::List(_) => (Shape::Free { atomic: false }, false),
         }
@@ -158,7 +161,7 @@ impl<'a> List<'a> {
     }
 
     pub fn item(&self) -> Shape<'a> {
-        Shape::of(self.schema, self.items, &ListType::Unset, false)
+        Shape::of(self.schema, self.items, &ListType::Unset, None)
     }
 
     /// The element that stands for an item, or why it cannot have one.

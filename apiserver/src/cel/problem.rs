@@ -79,7 +79,9 @@ impl<'a> Source<'a> {
         let Some((line, column)) = problem.at else {
             return format!("ERROR: <input>:-1:0: {}", problem.message);
         };
-        let mut told = format!("ERROR: <input>:{line}:{}: {}", column + 1, problem.message);
+        // Where there is no text, there is no first column.
+        let shown = if self.lines.is_empty() { column } else { column + 1 };
+        let mut told = format!("ERROR: <input>:{line}:{shown}: {}", problem.message);
         let Some(text) = self.line(line).filter(|text| text.len() <= MAX_LINE) else { return told };
         let _ = write!(told, "\n | {}\n | ", text.replace('\t', " "));
         let is_wide = |char: Option<char>| char.is_some_and(|char| !char.is_ascii());

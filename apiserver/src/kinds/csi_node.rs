@@ -4,8 +4,8 @@ use super::csi_driver::validate_driver_name;
 use super::equality::same;
 use super::labels::validate_selector;
 use super::node::invalid_node_name;
-use super::path::{Path, child, entries, int, invalid_each, list, non_negative, one_of, opt_text, text, texts};
-use super::persistent_volume::{ACCESS_MODES, has_source, validate_csi};
+use super::path::{Path, child, entries, int, invalid_each, non_negative, opt_text, text, texts};
+use super::persistent_volume::{default_spec, validate_inline_spec};
 use super::subresources::keep_metadata;
 use super::{Context, MetadataCheck, MetadataChecks, Rules, internal};
 use api::field::Errors;
@@ -122,6 +122,12 @@ impl Rules for VolumeAttachment {
         MetadataChecks { status_update: &[MetadataCheck::New], ..MetadataChecks::AS_NEW }
     }
 
+    fn default(&self, attachment: &mut Value) {
+        if let Some(spec) = attachment.pointer_mut("/spec/source/inlineVolumeSpec") {
+            default_spec(spec);
+        }
+    }
+
     fn prepare_for_create(&self, attachment: &mut Value, _: &Context) {
         document::set(attachment, "status", json!({"attached": false}));
     }
@@ -168,50 +174,6 @@ impl Rules for VolumeAttachment {
 
     fn returns_deleted(&self) -> bool {
         true
-    }
-}
-
-/// Checks a volume that the attachment describes itself: only what a driver needs to attach it.
-fn validate_inline_spec(spec: &Value, path: &Path, errors: &mut Errors) {
-    const NOT_HERE: &str = "may not be specified in the context of inline volumes";
-    let given = |key: &str| match child(spec, key) {
-        Some(Value::Object(fields)) => key == "claimRef" || key == "nodeAffinity" || !fields.is_empty(),
-        Some(Value::String(text)) => !text.is_empty(),
-        other => other.is_some(),
-    };
-    for key in ["claimRef", "capacity"].into_iter().filter(|key| given(key)) {
-        errors.forbidden(path.at(key), NOT_HERE);
-    }
-    if !given("csi") {
-        errors.required(path.at("csi"), "has to be specified in the context of inline volumes");
-    }
-    let modes = path.at("accessModes");
-    if list(spec, "accessModes").is_empty() {
-        errors.required(modes, "");
-    }
-    for mode in texts(spec, "accessModes") {
-        one_of(errors, &modes, mode, &ACCESS_MODES);
-    }
-    let policy = text(spec, "persistentVolumeReclaimPolicy");
-    if !matches!(policy, "" | "Retain") {
-        let why = "may only be Retain in the context of inline volumes";
-        errors.forbidden(path.at("persistentVolumeReclaimPolicy"), why);
-    }
-    if given("nodeAffinity") {
-        errors.forbidden(path.at("nodeAffinity"), NOT_HERE);
-    }
-    if !has_source(spec) {
-        errors.required(path, "must specify a volume type");
-    }
-    if let Some(csi) = child(spec, "csi") {
-        validate_csi(csi, &path.at("csi"), errors);
-    }
-    if given("storageClassName") {
-        errors.forbidden(path.at("storageClassName"), NOT_HERE);
-    }
-    if opt_text(spec, "volumeMode").is_some_and(|mode| mode != "Filesystem") {
-        let why = "may not specify volumeMode other than Filesystem in the context of inline volumes";
-        errors.forbidden(path.at("volumeMode"), why);
     }
 }
 

@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 pub use beta::from_v1beta1;
 use schema::Leniency;
 use serde_json::json;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use versions::{Shared, validate_shared, validate_version};
 use x509_parser::prelude::Pem;
 
@@ -41,6 +41,9 @@ impl Rules for CustomResourceDefinition {
         if document::get(definition, "spec.conversion").is_none_or(Value::is_null) {
             document::set(definition, "spec.conversion", json!({"strategy": "None"}));
         }
+        if document::get_list(definition, "status.storedVersions").is_empty() {
+            remember_stored_version(definition);
+        }
         let service = definition.pointer_mut("/spec/conversion/webhook/clientConfig/service");
         if let Some(service) = service.filter(|service| service.is_object() && !has(service, "port")) {
             document::set(service, "port", 443);
@@ -59,15 +62,17 @@ impl Rules for CustomResourceDefinition {
         settle_schemas(definition);
     }
 
+    fn validate_name_of(&self, definition: &Value, name: &str, prefix: bool) -> Vec<String> {
+        let mut messages = self.validate_name(name, prefix);
+        let text = |path: &str| document::get_str(definition, path);
+        if name != format!("{}.{}", text("spec.names.plural"), text("spec.group")) {
+            messages.push("must be spec.names.plural+\".\"+spec.group".to_owned());
+        }
+        messages
+    }
+
     fn check(&self, definition: &Value, old: Option<&Value>, errors: &mut Errors) {
         let spec = child(definition, "spec").unwrap_or(&Value::Null);
-        if old.is_none() {
-            let (group, plural) = (text(spec, "group"), document::get_str(definition, "spec.names.plural"));
-            if document::name(definition) != format!("{plural}.{group}") {
-                const WHY: &str = "must be spec.names.plural+\".\"+spec.group";
-                errors.invalid("metadata.name", document::name(definition), WHY);
-            }
-        }
         let old_spec = old.and_then(|old| child(old, "spec"));
         validate_spec(spec, old_spec, errors);
         if let Some(old) = old {
@@ -223,6 +228,9 @@ fn validate_conversion(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
     let path = SPEC.at("conversion");
     let Some(conversion) = child(spec, "conversion") else { return };
     let strategy = text(conversion, "strategy");
+    if strategy != "None" && flag(spec, "preserveUnknownFields") {
+        errors.invalid(path.at("strategy"), strategy, "must be None if spec.preserveUnknownFields is true");
+    }
     required_one_of(errors, &path.at("strategy"), strategy, &["None", "Webhook"]);
     let config = descend(conversion, &["webhook", "clientConfig"]);
     let webhook = child(conversion, "webhook").unwrap_or(&Value::Null);
@@ -357,19 +365,18 @@ fn validate_stored_versions(definition: &Value, errors: &mut Errors) {
     if stored.is_empty() {
         return errors.invalid(path, Value::Null, "must have at least one stored version");
     }
-    let stored_names: HashSet<&str> = stored.iter().filter_map(Value::as_str).collect();
-    let is_stored = |version: &&Value| stored_names.contains(text(version, "name"));
-    for version in versions.iter().filter(|version| flag(version, "storage") && !is_stored(version)) {
-        // Each has them all.
-        if errors.is_full() {
-            break;
+    // Of stored versions with one name, the last counts; each is the one of a single version.
+    let mut left: HashMap<&str, usize> =
+        stored.iter().enumerate().map(|(i, version)| (version.as_str().unwrap_or_default(), i)).collect();
+    for version in versions {
+        // Each message has them all.
+        if left.remove(text(version, "name")).is_none() && flag(version, "storage") && !errors.is_full() {
+            errors.invalid(path, all(), format!("must have the storage version {}", text(version, "name")));
         }
-        errors.invalid(path, all(), format!("must have the storage version {}", text(version, "name")));
     }
-    let known: HashSet<&str> = versions.iter().map(|version| text(version, "name")).collect();
     for (i, version) in stored.iter().enumerate() {
         let name = version.as_str().unwrap_or_default();
-        if !known.contains(name) {
+        if left.get(name) == Some(&i) {
             let message = format!(
                 "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions \
                  until a storage migration ensures no data remains persisted in {name} and removes {name} from \

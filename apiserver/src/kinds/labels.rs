@@ -1,7 +1,7 @@
 //! Labels, annotations and label selectors inside other objects: pod templates, selectors of workloads.
 
 use super::internal::compact;
-use super::path::{Path, entries, invalid_each, list, text, texts};
+use super::path::{Path, child, entries, invalid_each, list, text, texts};
 use api::field::Errors;
 use api::selector::Selector;
 use api::{Map, Value, names};
@@ -36,6 +36,34 @@ pub fn validate_annotations(metadata: &Value, path: &Path, errors: &mut Errors) 
     }
     if size > ANNOTATIONS_LIMIT {
         errors.too_long(path, ANNOTATIONS_LIMIT);
+    }
+}
+
+/// Checks the metadata in a template: labels and annotations, nothing else.
+pub fn validate_template_metadata(metadata: &Value, path: &Path, errors: &mut Errors) {
+    // `generation` is the only number that is there even where nobody set it.
+    const OTHERS: [&str; 13] = [
+        "name",
+        "generateName",
+        "namespace",
+        "selfLink",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "ownerReferences",
+        "finalizers",
+        "managedFields",
+    ];
+    validate_annotations(metadata, path, errors);
+    validate_labels(metadata, path, "labels", errors);
+    for key in OTHERS {
+        let is_set = |value: &Value| value != "" && !(key == "generation" && value == 0);
+        if child(metadata, key).is_some_and(is_set) {
+            errors.forbidden(path.at(if key == "uid" { "uID" } else { key }), "cannot be set");
+        }
     }
 }
 

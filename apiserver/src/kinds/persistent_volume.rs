@@ -2,9 +2,7 @@
 
 mod sources;
 
-pub use sources::{has_source, validate_csi};
-
-use super::path::{Path, child, descend, has, invalid_each, list, one_of, opt_text, shown, text, texts};
+use super::path::{Path, child, descend, entries, has, invalid_each, list, one_of, opt_text, shown, text, texts};
 use super::pod::{deprecated_label, round_up_at, validate_node_selector};
 use super::{Context, MetadataCheck, MetadataChecks, Rules, diff, equality};
 use api::field::Errors;
@@ -15,25 +13,20 @@ use serde_json::json;
 pub struct PersistentVolume;
 
 const SPEC: Path = Path::root("spec");
-pub const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
 impl Rules for PersistentVolume {
     fn default(&self, volume: &mut Value) {
-        for (path, value) in [
-            ("status.phase", "Pending"),
-            ("spec.persistentVolumeReclaimPolicy", "Retain"),
-            ("spec.volumeMode", "Filesystem"),
-        ] {
+        for (path, value) in [("status.phase", "Pending"), ("spec.persistentVolumeReclaimPolicy", "Retain")] {
             if document::get_str(volume, path).is_empty() {
                 document::set(volume, path, value);
             }
         }
-        if let Some(spec) = volume.get_mut("spec") {
-            round_up_at(spec, &["capacity"]);
+        if document::get(volume, "spec.volumeMode").is_none_or(Value::is_null) {
+            document::set(volume, "spec.volumeMode", "Filesystem");
         }
-        let host_path = volume.pointer_mut("/spec/hostPath").filter(|source| source.is_object());
-        if let Some(source) = host_path.filter(|source| !has(source, "type")) {
-            document::set(source, "type", "");
+        if let Some(spec) = volume.get_mut("spec") {
+            default_spec(spec);
         }
     }
 
@@ -137,8 +130,17 @@ fn source(spec: &Value, old: &Value) -> Value {
     source
 }
 
-fn validate_spec(spec: &Value, name: &str, errors: &mut Errors) {
-    let modes = SPEC.at("accessModes");
+/// What is set in the specification of every volume, one within an attachment too.
+pub fn default_spec(spec: &mut Value) {
+    round_up_at(spec, &["capacity"]);
+    let host_path = spec.get_mut("hostPath").filter(|source| source.is_object());
+    if let Some(source) = host_path.filter(|source| !has(source, "type")) {
+        document::set(source, "type", "");
+    }
+}
+
+fn validate_access_modes(spec: &Value, path: &Path, errors: &mut Errors) {
+    let modes = path.at("accessModes");
     if list(spec, "accessModes").is_empty() {
         errors.required(modes, "");
     }
@@ -149,6 +151,52 @@ fn validate_spec(spec: &Value, name: &str, errors: &mut Errors) {
     if alone && texts(spec, "accessModes").any(|mode| ACCESS_MODES[..3].contains(&mode)) {
         errors.forbidden(modes, "may not use ReadWriteOncePod with other access modes");
     }
+}
+
+/// The root of a host is not emptied.
+fn validate_recycled(spec: &Value, path: &Path, errors: &mut Errors) {
+    let is_root = descend(spec, &["hostPath", "path"]).and_then(Value::as_str).is_some_and(is_root);
+    if is_root && text(spec, "persistentVolumeReclaimPolicy") == "Recycle" {
+        const WHY: &str = "may not be 'recycle' for a hostPath mount of '/'";
+        errors.forbidden(path.at("persistentVolumeReclaimPolicy"), WHY);
+    }
+}
+
+/// Checks the specification of a volume that a VolumeAttachment describes itself: only what a driver needs to attach it.
+pub fn validate_inline_spec(spec: &Value, path: &Path, errors: &mut Errors) {
+    const CONTEXT: &str = "in the context of inline volumes";
+    let not_here = |key: &str, errors: &mut Errors| {
+        errors.forbidden(path.at(key), format!("may not be specified {CONTEXT}"));
+    };
+    if has(spec, "claimRef") {
+        not_here("claimRef", errors);
+    }
+    if entries(spec, "capacity").next().is_some() {
+        not_here("capacity", errors);
+    }
+    if !has(spec, "csi") {
+        errors.required(path.at("csi"), format!("has to be specified {CONTEXT}"));
+    }
+    validate_access_modes(spec, path, errors);
+    if !matches!(text(spec, "persistentVolumeReclaimPolicy"), "" | "Retain") {
+        errors.forbidden(path.at("persistentVolumeReclaimPolicy"), format!("may only be Retain {CONTEXT}"));
+    }
+    if has(spec, "nodeAffinity") {
+        not_here("nodeAffinity", errors);
+    }
+    sources::validate(spec, "", false, path, errors);
+    validate_recycled(spec, path, errors);
+    if !text(spec, "storageClassName").is_empty() {
+        not_here("storageClassName", errors);
+    }
+    if opt_text(spec, "volumeMode").is_some_and(|mode| mode != "Filesystem") {
+        let why = format!("may not specify volumeMode other than Filesystem {CONTEXT}");
+        errors.forbidden(path.at("volumeMode"), why);
+    }
+}
+
+fn validate_spec(spec: &Value, name: &str, errors: &mut Errors) {
+    validate_access_modes(spec, &SPEC, errors);
     validate_capacity(spec, errors);
     let policy = text(spec, "persistentVolumeReclaimPolicy");
     if !policy.is_empty() {
@@ -162,12 +210,8 @@ fn validate_spec(spec: &Value, name: &str, errors: &mut Errors) {
             None => errors.required(path, "must specify required node constraints"),
         }
     }
-    sources::validate(spec, name, &SPEC, errors);
-    let is_root = descend(spec, &["hostPath", "path"]).and_then(Value::as_str).is_some_and(is_root);
-    if is_root && policy == "Recycle" {
-        const WHY: &str = "may not be 'recycle' for a hostPath mount of '/'";
-        errors.forbidden(SPEC.at("persistentVolumeReclaimPolicy"), WHY);
-    }
+    sources::validate(spec, name, has(spec, "nodeAffinity"), &SPEC, errors);
+    validate_recycled(spec, &SPEC, errors);
     let class = text(spec, "storageClassName");
     if !class.is_empty() {
         invalid_each(errors, &SPEC.at("storageClassName"), class, names::dns1123_subdomain(class));
@@ -194,15 +238,14 @@ fn is_root(path: &str) -> bool {
 
 fn validate_capacity(spec: &Value, errors: &mut Errors) {
     let path = SPEC.at("capacity");
-    let capacity = child(spec, "capacity").and_then(Value::as_object).filter(|capacity| !capacity.is_empty());
-    let Some(capacity) = capacity else {
+    let capacity = || entries(spec, "capacity");
+    if capacity().next().is_none() {
         errors.required(path, "");
-        return errors.not_supported(path, Value::Null, &["storage"]);
-    };
-    if !capacity.contains_key("storage") || capacity.len() > 1 {
-        errors.not_supported(path, Value::Object(capacity.clone()), &["storage"]);
     }
-    for (resource, amount) in capacity {
+    if !capacity().any(|(resource, _)| resource == "storage") || capacity().count() > 1 {
+        errors.not_supported(path, shown(child(spec, "capacity")), &["storage"]);
+    }
+    for (resource, amount) in capacity() {
         let Some(amount) = quantity(amount) else { continue };
         if amount.value() < 0 {
             errors.invalid(path.key(resource), amount.value(), "must be a valid resource quantity");

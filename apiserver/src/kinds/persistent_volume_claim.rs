@@ -4,6 +4,7 @@ use super::path::{Path, child, descend, entries, has, invalid_each, shown, text}
 use super::pod::{default_claim, validate_claim_spec, validate_quantity};
 use super::{Context, MetadataChecks, Rules, check_object_first, diff, equality};
 use api::field::{Errors, quote};
+use api::quantity::Quantity;
 use api::resource_list::{is_native, quantity};
 use api::storage_class::ANNOTATION as CLASS_ANNOTATION;
 use api::{Value, document, names};
@@ -11,6 +12,7 @@ use serde_json::json;
 
 pub struct PersistentVolumeClaim;
 
+const NOTHING: Quantity = Quantity::from_millis(0);
 const SIZE: &str = "spec.resources.requests.storage";
 
 impl Rules for PersistentVolumeClaim {
@@ -56,11 +58,9 @@ impl Rules for PersistentVolumeClaim {
                 ),
             );
         }
-        let size = |object, path| document::get(object, path).and_then(quantity);
-        if let (Some(new), Some(before)) = (size(claim, SIZE), size(old, SIZE))
-            && new < before
-            && size(old, "status.capacity.storage").map_or(new.is_zero() || new.is_negative(), |granted| new <= granted)
-        {
+        // What is not given counts as nothing.
+        let size = |object, path| document::get(object, path).and_then(quantity).unwrap_or(NOTHING);
+        if size(claim, SIZE) < size(old, SIZE) && size(claim, SIZE) <= size(old, "status.capacity.storage") {
             errors.forbidden(SIZE, "field can not be less than status.capacity");
         }
         if child(spec(claim), "volumeMode") != child(spec(old), "volumeMode") {

@@ -7,11 +7,11 @@ mod slice;
 mod status;
 
 use super::equality::same;
-use super::labels::{validate_annotations, validate_labels};
+use super::labels::validate_template_metadata;
 use super::path::{Path, child, list, opt_text};
 use super::subresources::keep_metadata;
 use super::{Context, MetadataChecks, Rules, internal};
-use api::field::Errors;
+use api::field::{BadValue, ErrorType, Errors};
 use api::resource_list::is_extended;
 use api::{Value, document};
 use serde_json::json;
@@ -66,16 +66,14 @@ impl Rules for ResourceClaimTemplate {
     }
 
     fn check(&self, template: &Value, old: Option<&Value>, errors: &mut Errors) {
-        if let Some(old) = old {
-            return fixed("ResourceClaimTemplateSpec", template, old, errors);
-        }
         let spec = child(template, "spec").unwrap_or(&Value::Null);
         if let Some(metadata) = child(spec, "metadata") {
-            let path = SPEC.at("metadata");
-            validate_annotations(metadata, &path, errors);
-            validate_labels(metadata, &path, "labels", errors);
+            validate_template_metadata(metadata, &SPEC.at("metadata"), errors);
         }
         claim::validate_spec(child(spec, "spec").unwrap_or(&Value::Null), &SPEC.at("spec"), errors);
+        if let Some(old) = old {
+            fixed("ResourceClaimTemplateSpec", template, old, errors);
+        }
     }
 
     fn returns_deleted(&self) -> bool {
@@ -90,6 +88,11 @@ impl Rules for ResourceClaimTemplate {
 impl Rules for DeviceClass {
     fn metadata_checks(&self) -> MetadataChecks {
         MetadataChecks::FIRST_AGAIN
+    }
+
+    /// Nobody looks at `generateName`.
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        if prefix { Vec::new() } else { api::names::dns1123_subdomain(name) }
     }
 
     fn validate(&self, class: &Value, errors: &mut Errors) {
@@ -186,7 +189,7 @@ fn each(items: &[Value], max: usize, path: &Path, errors: &mut Errors, check: im
 }
 
 /// As [`each`]; then no two items may have the same key.
-fn each_once<K: Hash + Eq + Into<Value> + Clone>(
+fn each_once<K: Hash + Eq + Into<Key>>(
     items: &[Value],
     max: usize,
     path: &Path,
@@ -200,10 +203,35 @@ fn each_once<K: Hash + Eq + Into<Value> + Clone>(
     }
     let mut seen = HashSet::with_capacity(items.len());
     for (i, item) in items.iter().enumerate() {
-        let key = key(item);
-        if !seen.insert(key.clone()) {
-            errors.duplicate(path.index(i), key);
+        if !seen.insert(key(item)) {
+            let Key(shown) = key(item).into();
+            errors.add(ErrorType::Duplicate, path.index(i), Some(shown), "");
         }
+    }
+}
+
+/// What says which item it is, as messages show it.
+struct Key(BadValue);
+
+impl From<Value> for Key {
+    fn from(value: Value) -> Key {
+        Key(BadValue::Value(value))
+    }
+}
+
+impl From<String> for Key {
+    fn from(text: String) -> Key {
+        Key(BadValue::Value(text.into()))
+    }
+}
+
+/// An item that a structure stands for, which is printed.
+#[derive(PartialEq, Eq, Hash)]
+struct Printed(String);
+
+impl From<Printed> for Key {
+    fn from(Printed(text): Printed) -> Key {
+        Key(BadValue::Printed(text))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::expressions::validate_expression;
 use super::labels::validate_selector;
-use super::path::{Path, child, has, int, invalid_each, list, one_of, opt_text, required_text, text, texts};
+use super::path::{Path, child, has, int, invalid_each, list, one_of, opt_text, text, texts};
 use super::{MetadataChecks, Rules};
 use crate::cel::{self, Admission, BOOL};
 use api::field::{Errors, quote};
@@ -212,15 +212,15 @@ fn validate_url(url: &str, path: &Path, errors: &mut Errors) {
         let why = format!("url must be a valid URL: parse {}: {why}{FORM}", quote(url));
         return errors.required(path, why);
     }
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (scheme, rest) = scheme_of(url);
     if scheme != "https" {
-        errors.invalid(path, scheme, format!("'https' is the only allowed URL scheme{FORM}"));
+        errors.invalid(path, scheme.as_str(), format!("'https' is the only allowed URL scheme{FORM}"));
     }
     let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let authority = rest.split('/').next().unwrap_or_default();
+    let authority = rest.strip_prefix("//").and_then(|rest| rest.split('/').next()).unwrap_or_default();
     let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-    if host.is_empty() || scheme.is_empty() {
+    if host.is_empty() {
         errors.invalid(path, "", format!("host must be specified{FORM}"));
     }
     for (part, why) in [
@@ -234,13 +234,45 @@ fn validate_url(url: &str, path: &Path, errors: &mut Errors) {
     }
 }
 
+/// The scheme in small letters, if there is one, and what follows it.
+fn scheme_of(url: &str) -> (String, &str) {
+    let named = |scheme: &str| {
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    };
+    match url.split_once(':').filter(|(scheme, _)| named(scheme)) {
+        Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
+        None => (String::new(), url),
+    }
+}
+
+/// A percent sign without two digits after it, and what stands in their place.
+fn wrong_escape(path: &str) -> Option<&str> {
+    let at = path.match_indices('%').map(|(at, _)| &path[at..]).find(|rest| {
+        let digits = rest.as_bytes().get(1..3);
+        !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    })?;
+    Some(at.char_indices().nth(3).map_or(at, |(end, _)| &at[..end]))
+}
+
 /// Why a text is no URL at all.
 fn unreadable(url: &str) -> Option<String> {
     if url.bytes().any(|b| b < 0x20 || b == 0x7f) {
         return Some("net/url: invalid control character in URL".to_owned());
     }
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if url.starts_with(':') {
+        return Some("missing protocol scheme".to_owned());
+    }
+    let (scheme, rest) = scheme_of(url);
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    if scheme.is_empty() && rest.split('/').next().is_some_and(|first| first.contains(':')) {
+        return Some("first path segment in URL cannot contain colon".to_owned());
+    }
+    let is_opaque = !scheme.is_empty() && !rest.starts_with('/');
+    if let Some(escape) = wrong_escape(rest).filter(|_| !is_opaque) {
+        return Some(format!("invalid URL escape {}", quote(escape)));
+    }
+    let authority = rest.strip_prefix("//")?.split('/').next().unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     if let Some(c) = host.chars().find(|c| matches!(c, ' ' | '<' | '>' | '"' | '\\' | '^' | '`' | '{' | '|' | '}')) {
         return Some(format!("invalid character {} in host name", quote(&c.to_string())));
@@ -251,8 +283,11 @@ fn unreadable(url: &str) -> Option<String> {
 }
 
 fn validate_service(service: &Value, path: &Path, errors: &mut Errors) {
-    for key in ["name", "namespace"] {
-        required_text(errors, service, path, key);
+    // Upstream takes one for the other in its messages.
+    for (key, named) in [("namespace", "name"), ("name", "namespace")] {
+        if text(service, key).is_empty() {
+            errors.required(path.at(named), "");
+        }
     }
     if let Some(port) = int(service, "port") {
         let messages = names::port_number(port);
@@ -270,8 +305,9 @@ fn validate_service(service: &Value, path: &Path, errors: &mut Errors) {
     if !target.starts_with('/') {
         errors.invalid(path, target, "must start with a '/'");
     }
-    let inner = target.get(1..).unwrap_or_default();
-    for (i, step) in inner.strip_suffix('/').unwrap_or(inner).split('/').enumerate() {
+    // Without a slash, the first byte is lost.
+    let inner = String::from_utf8_lossy(target.as_bytes().get(1..).unwrap_or_default());
+    for (i, step) in inner.strip_suffix('/').unwrap_or(&inner).split('/').enumerate() {
         if step.is_empty() {
             errors.invalid(path, target, format!("segment[{i}] may not be empty"));
             continue;

@@ -220,12 +220,21 @@ fn validate_annotations(metadata: &Map, errors: &mut Errors) {
     }
 }
 
+/// The version of `group/version`; none where there are more parts.
+fn version_of(api_version: &str) -> &str {
+    match api_version.split_once('/') {
+        Some((_, version)) if version.contains('/') => "",
+        Some((_, version)) => version,
+        None => api_version,
+    }
+}
+
 fn validate_owners(owners: &[Value], errors: &mut Errors) {
     let mut controller: Option<String> = None;
     for owner in owners {
         let text = |key: &str| document::get_str(owner, key);
         let field = |key: &str| format!("metadata.ownerReferences.{key}");
-        if text("apiVersion").rsplit('/').next().is_none_or(str::is_empty) {
+        if version_of(text("apiVersion")).is_empty() {
             errors.invalid(field("apiVersion"), text("apiVersion"), "version must not be empty");
         }
         for key in ["kind", "name", "uid"] {

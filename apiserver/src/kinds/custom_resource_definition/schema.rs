@@ -129,17 +129,22 @@ fn only_allowed_at_the_root(schema: &Value, path: &Path, errors: &mut Errors) {
     let names = names.join(" ");
     let why =
         format!("only [{names}] fields are allowed at the root of the schema if the status subresource is enabled");
-    let mut count = 0;
-    structural::visit(schema, &mut |_| count += 1);
-    let shown = match count {
-        0..=SHOWN_MAX => internal::compact("JSONSchemaProps", &in_memory(schema)),
-        _ => "{}".to_owned(),
+    let shown = match can_be_shown([schema]) {
+        true => internal::compact("JSONSchemaProps", &in_memory(schema)),
+        false => "{}".to_owned(),
     };
     errors.invalid_printed(path, shown, why);
 }
 
+/// Whether there are few enough schemas in these for a message.
+pub fn can_be_shown<'a>(schemas: impl IntoIterator<Item = &'a Value>) -> bool {
+    let mut count = 0;
+    schemas.into_iter().for_each(|schema| structural::visit(schema, &mut |_| count += 1));
+    count <= SHOWN_MAX
+}
+
 /// A schema in the shape that upstream has in memory.
-fn in_memory(schema: &Value) -> Value {
+pub fn in_memory(schema: &Value) -> Value {
     let Some(fields) = schema.as_object() else { return schema.clone() };
     let each = |values: &Value| match values {
         Value::Array(items) => items.iter().map(in_memory).collect(),
@@ -148,12 +153,20 @@ fn in_memory(schema: &Value) -> Value {
     };
     let fields = fields.iter().map(|(key, value)| {
         let value = match (key.as_str(), value) {
+            (_, Value::Null) => Value::Null,
             ("items", Value::Array(_)) => json!({"jsonSchemas": each(value)}),
             ("items", _) => json!({"schema": in_memory(value)}),
             ("additionalProperties" | "additionalItems", Value::Bool(allows)) => json!({"allows": allows}),
             ("additionalProperties" | "additionalItems", _) => json!({"allows": true, "schema": in_memory(value)}),
             ("allOf" | "anyOf" | "oneOf" | "properties" | "patternProperties" | "definitions", _) => each(value),
             ("not", _) => in_memory(value),
+            ("dependencies", Value::Object(map)) => {
+                let held = |value: &Value| match value {
+                    Value::Array(_) => json!({"property": value}),
+                    _ => json!({"schema": in_memory(value)}),
+                };
+                map.iter().map(|(key, value)| (key.clone(), held(value))).collect()
+            }
             _ => value.clone(),
         };
         (key.clone(), value)

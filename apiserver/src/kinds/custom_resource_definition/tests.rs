@@ -22,8 +22,9 @@ fn names_are_completed_and_checked() {
     assert_eq!(first(&definition), "");
     definition["spec"]["versions"][0]["storage"] = false.into();
     assert_eq!(first(&definition), "spec.versions: must have exactly one version marked as storage version");
-    definition["metadata"]["name"] = "x".into();
-    assert_eq!(first(&definition), "metadata.name: must be spec.names.plural+\".\"+spec.group");
+    let name = |name: &str| CustomResourceDefinition.validate_name_of(&definition, name, false);
+    assert!(name("widgets.a.io").is_empty());
+    assert_eq!(name("x"), ["must be spec.names.plural+\".\"+spec.group"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::schema::{self, Leniency};
 use super::{SPEC, schema_of, structural};
+use crate::kinds::equality::same;
 use crate::kinds::internal;
 use crate::kinds::path::{Path, child, descend, flag, list, opt_text, text};
 use api::field::{Errors, is_printable, quote_json};
@@ -11,7 +12,7 @@ use std::collections::HashSet;
 /// Whether all versions have the same here. It is then checked once, as a field of the specification, which is where
 /// upstream keeps it in memory.
 fn is_shared(versions: &[Value], key: &str) -> bool {
-    versions.iter().all(|version| child(version, key) == child(&versions[0], key))
+    versions.iter().all(|version| same(child(version, key), child(&versions[0], key)))
 }
 
 /// What all versions have in common.
@@ -34,10 +35,17 @@ impl Shared {
             (self.columns, "additionalPrinterColumns"),
             (self.fields, "selectableFields"),
         ];
-        let own = list(spec, "versions").iter().map(|version| {
+        let versions = list(spec, "versions");
+        let with_schemas = schema::can_be_shown(versions.iter().filter_map(schema_of));
+        let own = versions.iter().map(|version| {
             let fields = version.as_object().into_iter().flatten();
             let own = fields.filter(|(key, _)| !shared.iter().any(|(shared, name)| *shared && name == key));
-            Value::Object(own.map(|(key, value)| (key.clone(), value.clone())).collect())
+            let own = own.filter(|(key, _)| with_schemas || *key != "schema");
+            let mut own = Value::Object(own.map(|(key, value)| (key.clone(), value.clone())).collect());
+            if let Some(schema) = own.pointer_mut("/schema/openAPIV3Schema") {
+                *schema = schema::in_memory(schema);
+            }
+            own
         });
         internal::compact_list("CustomResourceDefinitionVersion", &own.collect::<Vec<_>>())
     }
@@ -118,11 +126,10 @@ pub fn validate_shared(versions: &[Value], old: &[Value], shared: &Shared, lenie
         validate_columns(first, &SPEC, errors);
     }
     if shared.fields && !list(first, "selectableFields").is_empty() {
-        match schema.filter(|_| shared.schema) {
-            Some(schema) => validate_selectable(first, schema, known, &SPEC, errors),
-            None => {
-                errors.invalid(SPEC.at("selectableFields"), "", "may only be set when validations.schema is included");
-            }
+        if shared.schema && child(first, "schema").is_some() {
+            validate_selectable(first, schema.unwrap_or(&Value::Null), known, &SPEC, errors);
+        } else {
+            errors.invalid(SPEC.at("selectableFields"), "", "may only be set when validations.schema is included");
         }
     }
 }

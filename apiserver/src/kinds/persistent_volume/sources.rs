@@ -68,13 +68,8 @@ pub fn of(spec: &Value) -> Value {
     Value::Object(members.collect::<Map>())
 }
 
-/// Whether a specification says where the volume comes from.
-pub fn has_source(spec: &Value) -> bool {
-    SOURCES.iter().any(|source| has(spec, source.key))
-}
-
-/// Checks that there is one source, and what it says.
-pub fn validate(spec: &Value, name: &str, path: &Path, errors: &mut Errors) {
+/// Checks that there is one source, and what it says; `placed` when it is said on which nodes the volume is.
+pub fn validate(spec: &Value, name: &str, placed: bool, path: &Path, errors: &mut Errors) {
     let mut first = true;
     for source in &SOURCES {
         let Some(value) = child(spec, source.key) else { continue };
@@ -90,7 +85,7 @@ pub fn validate(spec: &Value, name: &str, path: &Path, errors: &mut Errors) {
             required_text(errors, value, &at, key);
         }
         (source.rule)(value, name, &at, errors);
-        if source.key == "local" && !has(spec, "nodeAffinity") {
+        if source.key == "local" && !placed {
             errors.required(path.at("nodeAffinity"), "Local volume requires node affinity");
         }
     }
@@ -164,7 +159,7 @@ fn storage_os(source: &Value, _: &str, path: &Path, errors: &mut Errors) {
 }
 
 /// Checks a volume of a CSI driver.
-pub fn validate_csi(source: &Value, path: &Path, errors: &mut Errors) {
+fn validate_csi(source: &Value, path: &Path, errors: &mut Errors) {
     validate_driver_name(errors, &path.at("driver"), text(source, "driver"));
     required_text(errors, source, path, "volumeHandle");
     const SECRETS: [&str; 4] =

@@ -1,41 +1,18 @@
 //! Templates of PersistentVolumeClaims: in ephemeral volumes and in StatefulSets.
 
-use super::super::labels::{validate_annotations, validate_labels, validate_selector};
+use super::super::labels::{validate_selector, validate_template_metadata};
 use super::super::path::{Path, child, descend, has, invalid_each, one_of, opt_text, required_text, text, texts};
 use super::resources::validate_quantity;
 use api::field::Errors;
 use api::resource_list::quantity;
 use api::{Value, names};
 
-/// What metadata of a template may not have.
-const METADATA: [&str; 13] = [
-    "name",
-    "generateName",
-    "namespace",
-    "selfLink",
-    "uid",
-    "resourceVersion",
-    "generation",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "ownerReferences",
-    "finalizers",
-    "managedFields",
-];
 const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
 /// Checks the `volumeClaimTemplate` of an ephemeral volume: labels, annotations and the claim's specification.
 pub fn validate_claim_template(template: &Value, path: &Path, errors: &mut Errors) {
     if let Some(metadata) = child(template, "metadata") {
-        let path = path.at("metadata");
-        validate_annotations(metadata, &path, errors);
-        validate_labels(metadata, &path, "labels", errors);
-        for key in METADATA {
-            if child(metadata, key).is_some_and(|value| value.as_str() != Some("") && value.as_i64() != Some(0)) {
-                errors.forbidden(path.at(if key == "uid" { "uID" } else { key }), "cannot be set");
-            }
-        }
+        validate_template_metadata(metadata, &path.at("metadata"), errors);
     }
     let empty = Value::Null;
     validate_claim_spec(child(template, "spec").unwrap_or(&empty), &path.at("spec"), errors);

@@ -244,7 +244,9 @@ fn default_volume_source(volume: &mut Value) {
 /// Defaults of a claim's specification, in a template.
 pub fn default_claim(claim: &mut Value) {
     let spec = child_of(claim, "spec");
-    default(spec, "volumeMode", "Filesystem");
+    if !has(spec, "volumeMode") {
+        as_map(spec).insert("volumeMode".to_owned(), "Filesystem".into());
+    }
     if let Some(resources) = object_mut(spec, "resources") {
         round_up_resources(resources);
     }

@@ -3,6 +3,7 @@
 use super::names::{validate_label, validate_qualified};
 use super::slice::validate_counters;
 use super::{claim, each, each_once};
+use crate::kinds::internal;
 use crate::kinds::labels::validate_key;
 use crate::kinds::node::invalid_node_name;
 use crate::kinds::path::{
@@ -86,7 +87,11 @@ fn validate_attribute(attribute: &Value, path: &Path, errors: &mut Errors) {
     match ["bool", "int", "string", "version"].iter().filter(|key| has(attribute, key)).count() {
         0 => errors.invalid(path, "", "exactly one value must be specified"),
         1 => {}
-        _ => errors.invalid(path, attribute.clone(), "exactly one value must be specified"),
+        _ => errors.invalid_printed(
+            path,
+            internal::compact("DeviceAttribute", attribute),
+            "exactly one value must be specified",
+        ),
     }
 }
 

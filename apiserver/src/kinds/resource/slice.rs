@@ -3,6 +3,7 @@
 use super::names::{validate_label, validate_pool};
 use super::{device, each_once};
 use crate::kinds::csi_driver::validate_driver_name;
+use crate::kinds::internal;
 use crate::kinds::node::invalid_node_name;
 use crate::kinds::path::{
     Path, child, entries, has, immutable, int, list, opt_flag, opt_text, required_text, shown, text,
@@ -120,8 +121,11 @@ fn validate_nodes(spec: &Value, errors: &mut Errors) {
         let path = SPEC.at("nodeSelector");
         validate_node_selector(selector, &path, errors);
         if list(selector, "nodeSelectorTerms").len() != 1 {
-            let terms = shown(child(selector, "nodeSelectorTerms"));
-            errors.invalid(path.at("nodeSelectorTerms"), terms, "must have exactly one node selector term");
+            let terms = match list(selector, "nodeSelectorTerms") {
+                [] => shown(child(selector, "nodeSelectorTerms")).to_string(),
+                terms => internal::compact_list("NodeSelectorTerm", terms),
+            };
+            errors.invalid_printed(path.at("nodeSelectorTerms"), terms, "must have exactly one node selector term");
         }
     }
     for (key, shown) in [("allNodes", "`allNodes`"), ("perDeviceNodeSelection", "`perDeviceNodeSelection`")] {

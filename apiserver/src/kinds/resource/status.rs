@@ -1,7 +1,7 @@
 //! What a claim was given: who may use it, which devices, and what drivers say about them.
 
 use super::names::{validate_label, validate_pool, validate_share};
-use super::{MAX_CONFIGS, MAX_REQUESTS, claim, device, each, each_once};
+use super::{MAX_CONFIGS, MAX_REQUESTS, Printed, claim, device, each, each_once};
 use crate::kinds::conditions::validate_conditions;
 use crate::kinds::csi_driver::validate_driver_name;
 use crate::kinds::equality::same;
@@ -57,7 +57,8 @@ pub fn validate(claim: &Value, old: &Value, errors: &mut Errors) {
     });
     let known = allocated(claim);
     let path = STATUS.at("devices");
-    each_once(list(new, "devices"), usize::MAX, &path, errors, identity, |device, path, errors| {
+    let printed = |device: &Value| Printed(internal::compact("SharedDeviceID", device));
+    each_once(list(new, "devices"), usize::MAX, &path, errors, printed, |device, path, errors| {
         validate_device(device, &known, path, errors);
     });
     validate_reservations(claim, new, old_status, errors);
