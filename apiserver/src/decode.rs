@@ -14,7 +14,7 @@ use api::schema::{Schema, TypeRef};
 use api::status::ApiError;
 use api::{managed, patch};
 use expected::{Expected, Given, WrongType};
-use http::HeaderMap;
+use std::borrow::Cow;
 
 const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
@@ -54,8 +54,8 @@ fn body(
     let decoded = decode(bytes, format, expected.ty);
     // Of which type the object is, is found out before it is decoded.
     let given = match &decoded {
-        Ok(decoded) => Given::of(&decoded.value),
-        Err(codec::DecodeError::Type(_)) => Given::of(&untyped(bytes, format)),
+        Ok(decoded) if !decoded.problems.iter().any(Given::is_meant) => Given::of(&decoded.value),
+        Ok(_) | Err(codec::DecodeError::Type(_)) => Given::of(&untyped(bytes, format)),
         Err(_) => Given::default(),
     };
     if let Some(wrong) = given.wrong(expected) {
@@ -134,9 +134,18 @@ fn patched_as(
 ) -> Result<Value, ApiError> {
     let refused = |why: String| patch.refused(old, why);
     let patched = patch.apply(old)?;
-    let is_object = patched.is_object();
-    if patch.kind != PatchKind::Strategic && is_object && document::get_str(&patched, "apiVersion").is_empty() {
+    let is_strategic = patch.kind == PatchKind::Strategic;
+    let is_bare = patched.as_object().is_some_and(|map| {
+        map.get("apiVersion").is_none_or(|version| version.is_null() || version.as_str() == Some(""))
+    });
+    if !is_strategic && is_bare {
         return Err(unversioned(call, &patched, validation, refused));
+    }
+    // Of which type the object is, is found out before it is decoded. Another version is converted.
+    if let Some(WrongType::Unreadable(why) | WrongType::Kind { why, .. }) =
+        Given::of(&patched).wrong(expected).filter(|_| !is_strategic)
+    {
+        return Err(refused(why));
     }
     let decoded = match patch.kind {
         PatchKind::Strategic => codec::convert(patched, expected.ty),
@@ -144,16 +153,9 @@ fn patched_as(
     };
     let decoded = decoded.map_err(|why| refused(why.to_string()))?;
     let mut object = decoded.value;
-    if patch.kind != PatchKind::Strategic {
-        match Given::of(&object).wrong(expected) {
-            // Another version is converted.
-            None | Some(WrongType::Version(_)) => {}
-            Some(WrongType::Unreadable(why) | WrongType::Kind { why, .. }) => return Err(refused(why)),
-        }
-    }
     expected.name_type(&mut object);
     match expected.unreadable(&object) {
-        Some(why) if patch.kind == PatchKind::Strategic => return Err(ApiError::new(500, "", why)),
+        Some(why) if is_strategic => return Err(ApiError::new(500, "", why)),
         Some(why) => return Err(refused(why)),
         None => {}
     }
@@ -223,10 +225,14 @@ pub fn converted(object: Value, ty: TypeRef<'_>, applied: &Value) -> Result<Valu
 /// The body of a deletion.
 pub fn delete_options(bytes: &[u8], format: Format) -> Result<Value, ApiError> {
     let ty = Schema::builtin().get(DELETE_OPTIONS).ok_or_else(|| ApiError::internal("no schema of DeleteOptions"))?;
-    let decoded = decode(bytes, format, ty).map_err(|why| ApiError::bad_request(why.to_string()))?;
-    let kind = document::get_str(&decoded.value, "kind");
+    let decoded = decode(bytes, format, ty);
+    let given = match &decoded {
+        Ok(decoded) => Cow::Borrowed(&decoded.value),
+        Err(_) => Cow::Owned(untyped(bytes, format)),
+    };
+    let kind = document::get_str(&given, "kind");
     if !kind.is_empty() && kind != "DeleteOptions" {
-        let version = match document::get_str(&decoded.value, "apiVersion") {
+        let version = match document::get_str(&given, "apiVersion") {
             "" => "meta.k8s.io/v1",
             version => version,
         };
@@ -235,7 +241,7 @@ pub fn delete_options(bytes: &[u8], format: Format) -> Result<Value, ApiError> {
         let why = format!("no kind {kind} is registered for version {version} in scheme {SCHEME}");
         return Err(ApiError::bad_request(why));
     }
-    Ok(decoded.value)
+    decoded.map(|decoded| decoded.value).map_err(|why| ApiError::bad_request(why.to_string()))
 }
 
 /// A patch, as the client sent it.
@@ -255,24 +261,19 @@ enum PatchKind {
 }
 
 impl<'a> Patch<'a> {
-    /// Takes a patch of an object of type `ty`, by its content type.
+    /// Takes a patch of an object of type `ty`; `media_type`: see [`negotiate::patch_type`].
     pub fn new(
-        headers: &HeaderMap,
+        media_type: &str,
         body: &'a [u8],
         ty: TypeRef<'static>,
         validation: FieldValidation,
     ) -> Result<Patch<'a>, ApiError> {
-        let kind = match negotiate::media_type(headers) {
+        let kind = match media_type {
             "application/json-patch+json" => PatchKind::Json,
             "application/merge-patch+json" => PatchKind::Merge,
             "application/strategic-merge-patch+json" => PatchKind::Strategic,
             _ => return Err(ApiError::not_consumed()),
         };
-        // A blank before the parameters is taken for a part of the type, but only by the handler.
-        let whole = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if whole.split(';').next().is_some_and(|name| name != name.trim()) {
-            return Err(ApiError::unsupported_media_type(&negotiate::PATCH_TYPES.join(", ")));
-        }
         Ok(Patch { kind, body, ty, checked: validation != FieldValidation::Ignore })
     }
 

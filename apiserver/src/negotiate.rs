@@ -92,7 +92,7 @@ pub const PATCH_TYPES: [&str; 4] = [
 /// What upstream's router looks at before a resource's handler: a patch's content type, and whether any of the accepted
 /// media types, whatever their parameters, is one that the path has. It knows `*/*`, but no other wildcard.
 pub fn routed(incoming: &Incoming) -> Result<(), ApiError> {
-    if incoming.method == Method::PATCH && !PATCH_TYPES.contains(&media_type(&incoming.headers)) {
+    if incoming.method == Method::PATCH && !is_any_patch_type(&incoming.headers) {
         return Err(ApiError::not_consumed());
     }
     let route = &incoming.route;
@@ -102,6 +102,25 @@ pub fn routed(incoming: &Incoming) -> Result<(), ApiError> {
         ("list" | "watch", _) => produced(&incoming.headers, &format!("{MEDIA_TYPES}, {STREAM_TYPES}")),
         _ => produced(&incoming.headers, MEDIA_TYPES),
     }
+}
+
+/// The router takes a list of content types, of which any one has to be known.
+fn is_any_patch_type(headers: &HeaderMap) -> bool {
+    let mut names = text(headers, header::CONTENT_TYPE).split(',').map(|one| one.split(';').next().unwrap_or_default());
+    names.any(|name| PATCH_TYPES.contains(&name.trim()))
+}
+
+/// The type of a patch. The handler, unlike the router, takes a list for one type, and a blank before the parameters for a
+/// part of it.
+pub fn patch_type(headers: &HeaderMap) -> Result<&str, ApiError> {
+    let name = text(headers, header::CONTENT_TYPE).split(';').next().unwrap_or_default();
+    if PATCH_TYPES.contains(&name) {
+        return Ok(name);
+    }
+    if is_any_patch_type(headers) {
+        return Err(ApiError::unsupported_media_type(&PATCH_TYPES.join(", ")));
+    }
+    Err(ApiError::not_consumed())
 }
 
 /// Refuses a client that takes none of the media types that a path has.
@@ -273,17 +292,12 @@ pub fn input(headers: &HeaderMap) -> Result<Format, ApiError> {
     let mut parts = content_type.split(';').map(str::trim);
     let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
     let known = |part: &str| part.split_once('=').is_some_and(|(key, value)| !key.is_empty() && !value.is_empty());
-    if media_type.is_empty() {
+    if content_type.is_empty() {
         return Ok(Format::Json);
     }
     let found = Format::ALL.into_iter().find(|format| format.media_type() == media_type);
     let found = found.filter(|_| parts.all(|part| part.is_empty() || known(part)));
     found.ok_or_else(|| ApiError::unsupported_media_type(MEDIA_TYPES))
-}
-
-/// The content type without its parameters.
-pub fn media_type(headers: &HeaderMap) -> &str {
-    text(headers, header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim()
 }
 
 #[cfg(test)]

@@ -157,12 +157,16 @@ pub enum FieldValidation {
 /// Checks `fieldValidation`, and `fieldManager`. `options` is the kind that the error names: `CreateOptions`, `UpdateOptions`, `PatchOptions`.
 pub fn field_validation(query: &Query, options: &str) -> Result<FieldValidation, ApiError> {
     let mut errors = Errors::new();
-    // That of a patch is checked with the patch's other options.
-    if options != "PatchOptions" {
-        let manager = query.get("fieldManager").unwrap_or_default();
-        api::managed::validate_field_manager(manager, "fieldManager", &mut errors);
-    }
-    let validation = match query.get("fieldValidation").unwrap_or_default() {
+    let manager = query.get("fieldManager").unwrap_or_default();
+    api::managed::validate_field_manager(manager, "fieldManager", &mut errors);
+    let validation = check_write(query, &mut errors);
+    if errors.is_empty() { Ok(validation) } else { Err(ApiError::invalid("meta.k8s.io", options, "", &errors)) }
+}
+
+/// Checks what options of all writes have in common.
+fn check_write(query: &Query, errors: &mut Errors) -> FieldValidation {
+    check_dry_run(&query.all("dryRun").collect::<Vec<_>>(), errors);
+    match query.get("fieldValidation").unwrap_or_default() {
         "Strict" => FieldValidation::Strict,
         "Ignore" => FieldValidation::Ignore,
         other => {
@@ -171,18 +175,18 @@ pub fn field_validation(query: &Query, options: &str) -> Result<FieldValidation,
             }
             FieldValidation::Warn
         }
-    };
-    if errors.is_empty() { Ok(validation) } else { Err(ApiError::invalid("meta.k8s.io", options, "", &errors)) }
+    }
 }
 
-/// Checks `fieldManager` and `force` of a patch; gives whether it is forced.
-pub fn patch_options(query: &Query, is_apply: bool) -> Result<bool, ApiError> {
+/// Checks the options of a patch; gives whether it is forced, and how its fields are validated.
+pub fn patch_options(query: &Query, is_apply: bool) -> Result<(bool, FieldValidation), ApiError> {
     let mut errors = Errors::new();
     let force = query.get("force").map(|_| query.flag("force"));
     let manager = query.get("fieldManager").unwrap_or_default();
     api::managed::validate_patch_options(manager, force, is_apply, &mut errors);
+    let validation = check_write(query, &mut errors);
     if errors.is_empty() {
-        Ok(force.unwrap_or_default())
+        Ok((force.unwrap_or_default(), validation))
     } else {
         Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &errors))
     }

@@ -3,7 +3,7 @@
 use crate::decode::{self, Patch};
 use crate::negotiate::{self, Output};
 use crate::params::{DeleteOptions, FieldValidation, ListOptions, dry_run, field_validation, patch_options};
-use crate::registry::{Call, Object, Part, meta};
+use crate::registry::{self, Call, Object, Part, meta};
 use crate::request::{Incoming, allowed, wanted};
 use crate::resources::Resource;
 use crate::response::{self, Body};
@@ -188,9 +188,11 @@ async fn create(
         return subresources::review(server, resource, incoming).await;
     }
     let output = wanted(incoming)?;
+    negotiate::input(&incoming.headers)?;
     let validation = field_validation(&incoming.query, "CreateOptions")?;
     let call = call(server, resource, incoming, "CreateOptions")?;
-    let object = decode::object(&call, incoming, validation)?;
+    let mut object = decode::object(&call, incoming, validation)?;
+    meta::wipe(&mut object);
     let created = server.create(&call, object).await?;
     Ok(reply(201, &call, created, output))
 }
@@ -251,15 +253,15 @@ pub async fn patch(
     incoming: &Incoming,
     part: Part,
 ) -> Result<Response<Body>, ApiError> {
+    let media_type = negotiate::patch_type(&incoming.headers)?;
     let output = wanted(incoming)?;
-    let validation = field_validation(&incoming.query, "PatchOptions")?;
+    let is_apply = media_type == APPLY;
+    let (force, validation) = patch_options(&incoming.query, is_apply)?;
     let call = call(server, resource, incoming, "PatchOptions")?;
-    let is_apply = negotiate::media_type(&incoming.headers) == APPLY;
-    let force = patch_options(&incoming.query, is_apply)?;
     if is_apply {
         return apply(Call { applies: true, ..call }, incoming, part, force, validation, output).await;
     }
-    let patch = Patch::new(&incoming.headers, &incoming.body, resource.ty, validation)?;
+    let patch = Patch::new(media_type, &incoming.body, resource.ty, validation)?;
     let updated = server.update(&call, part, &|old| decode::patched(&call, &patch, old, validation)).await?;
     Ok(reply(200, &call, updated, output))
 }
@@ -285,12 +287,14 @@ async fn apply(
         Err(failure) if failure.code == 404 && part == Part::Main => {}
         other => return other.map(|object| reply(200, &call, object, output)),
     }
-    let uid = document::uid(&wanted);
+    let object = applied(&serde_json::json!({}))?;
+    // Checked before anything else is.
+    registry::parse_version(document::resource_version(&object))?;
+    let uid = document::uid(&object);
     if !uid.is_empty() {
         let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
         return Err(ApiError::conflict(call.resource.kind, call.name, why));
     }
-    let object = applied(&serde_json::json!({}))?;
     check_create_on_update(&call, incoming, &object)?;
     let created = call.server.create(&call, object).await?;
     Ok(reply(201, &call, created, output))
@@ -335,8 +339,8 @@ async fn delete_collection(
     incoming: &Incoming,
 ) -> Result<Response<Body>, ApiError> {
     let output = wanted(incoming)?;
-    let (call, options) = deletion(server, resource, incoming)?;
     let list = ListOptions::parse(&incoming.query, false)?;
+    let (call, options) = deletion(server, resource, incoming)?;
     let reply = server.list(&call, &list).await?;
     server.delete_collection(&call, &reply.entries, &options).await?;
     Ok(response::list(reply, output))

@@ -203,10 +203,6 @@ impl<'a, 's> Node<'a, 's> {
                 }
             };
             let field = &ty.ty.fields[at];
-            let path = Path::Field(self.path, ty.ty, &field.name);
-            let shape = Shape::Field(&field.ty);
-            let node = Node { findings: self.findings, owner: ty, shape, path: &path };
-            let value = entries.next_value_seed(node)?;
             let repeated = at < 128 && seen & (1 << at) != 0;
             if at < 128 {
                 seen |= 1 << at;
@@ -214,6 +210,10 @@ impl<'a, 's> Node<'a, 's> {
             if repeated {
                 self.report(true, &field.name);
             }
+            let path = Path::Field(self.path, ty.ty, &field.name);
+            let shape = Shape::Field(&field.ty);
+            let node = Node { findings: self.findings, owner: ty, shape, path: &path };
+            let value = entries.next_value_seed(node)?;
             if repeated {
                 repeat(&mut map, field, value);
             } else if !value.is_null() && !is_omitted(field, &value) {
@@ -226,6 +226,9 @@ impl<'a, 's> Node<'a, 's> {
     fn read_map<'de, A: MapAccess<'de>>(mut self, inner: &'s FieldType, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(AnyKey(key)) = entries.next_key()? {
+            if map.contains_key(&key) {
+                self.report(true, &key);
+            }
             let path = Path::Key(self.path, &key);
             let shape = Shape::Field(inner);
             let node = Node { findings: self.findings, owner: self.owner, shape, path: &path };
@@ -235,9 +238,6 @@ impl<'a, 's> Node<'a, 's> {
                 Value::Null => inner.zero(),
                 value => value,
             };
-            if map.contains_key(&key) {
-                self.report(true, &key);
-            }
             map.insert(key, value);
         }
         Ok(Value::Object(map))

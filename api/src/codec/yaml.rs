@@ -19,14 +19,16 @@ pub fn decode(bytes: &[u8], ty: TypeRef<'_>) -> Result<Decoded, DecodeError> {
     // Clients mostly send JSON, which is YAML: kubectl's server-side apply does.
     if bytes.trim_ascii_start().starts_with(b"{")
         && let Ok(decoded) = json::decode(bytes, ty)
-        && !decoded.problems.iter().any(|problem| matches!(problem, Problem::Duplicate(_)))
+        && decoded.problems.is_empty()
     {
         return Ok(decoded);
     }
-    let decoded = with(bytes, |reader| visit::decode(reader, ty, Words::Yaml)).map_err(DecodeError::Yaml)?;
+    // As upstream, the YAML becomes JSON before anything is looked at: of keys that come twice the last one is left, and
+    // keys are in order. That some did come twice is found apart.
+    let tree = with(bytes, |reader| Value::deserialize(reader)).map_err(DecodeError::Yaml)?;
+    let decoded = visit::decode(tree, ty, Words::Yaml);
+    let decoded = decoded.map_err(|why: serde_json::Error| DecodeError::Yaml(why.to_string()))?;
     let mut decoded = decoded.map_err(|mismatch| mismatch.into_error(&[]))?;
-    // What comes twice is found before the YAML is taken for JSON.
-    decoded.problems.retain(|problem| !matches!(problem, Problem::Duplicate(_)));
     let mut problems = problems(bytes);
     problems.append(&mut decoded.problems);
     Ok(Decoded { problems, ..decoded })

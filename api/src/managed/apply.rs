@@ -36,15 +36,24 @@ pub fn apply<'a>(
     let list = document::get(live, MANAGED_FIELDS);
     let stored = Managers::decode(list).map_err(|why| unfit(format!("failed to decode managed fields: {why}")))?;
     check_type(applied, ty, writer)?;
+    let exists = live.as_object().is_some_and(|map| !map.is_empty());
+    let untyped = if exists { misfits(live, versions.here(), true) } else { None };
+    if let (true, Some(why)) = (stored.0.is_empty(), &untyped) {
+        const WHAT: &str = "failed to create manager for existing fields: failed to convert new object";
+        return Err(unfit(format!("{WHAT} ({}) to smd typed: {why}", describe(live))));
+    }
     if document::get(applied, MANAGED_FIELDS).is_some_and(Value::is_array) {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
-    if let Some(why) = misfits(applied, versions.here()) {
+    if let Some(why) = misfits(applied, versions.here(), false) {
         return Err(unfit(format!("failed to create typed patch object ({}): {why}", describe(applied))));
+    }
+    if let Some(why) = untyped {
+        return Err(unfit(format!("failed to create typed live object ({}): {why}", describe(live))));
     }
     let zero = empty_object(ty);
     let mut bare;
-    let live = if live.as_object().is_none_or(crate::Map::is_empty) {
+    let live = if !exists {
         &zero
     } else {
         bare = live.clone();

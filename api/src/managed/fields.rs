@@ -78,9 +78,10 @@ impl<'a> Iterator for Groups<'a> {
     }
 }
 
-/// What is wrong with an object that was applied, in `structured-merge-diff`'s words; `None` if it fits its type.
-pub(super) fn misfits(value: &Value, shape: Shape<'_>) -> Option<String> {
-    let mut wrong = Misfits::default();
+/// What is wrong with an object, in `structured-merge-diff`'s words; `None` if it fits its type. `duplicates`: whether
+/// items of a list may share their keys, which only what is applied may not.
+pub(super) fn misfits(value: &Value, shape: Shape<'_>, duplicates: bool) -> Option<String> {
+    let mut wrong = Misfits { duplicates, ..Misfits::default() };
     check(value, shape, &Place::Root, &mut wrong);
     match wrong.texts.len() {
         0 => None,
@@ -94,6 +95,8 @@ pub(super) fn misfits(value: &Value, shape: Shape<'_>) -> Option<String> {
 struct Misfits {
     texts: Vec<String>,
     bytes: usize,
+    /// Whether items may share their keys.
+    duplicates: bool,
 }
 
 impl Misfits {
@@ -152,6 +155,9 @@ fn check(value: &Value, shape: Shape<'_>, place: &Place<'_>, wrong: &mut Misfits
                     Err(message) => return wrong.push(place, format!("element {i}: {message}")),
                 };
                 check(item, list.item(), &Place::Element(place, &element), wrong);
+                if wrong.duplicates {
+                    continue;
+                }
                 if let Some(twice) = seen.replace(element).filter(|_| !wrong.is_full()) {
                     wrong.push(place, format!("duplicate entries for key {twice}"));
                 }

@@ -25,8 +25,8 @@ pub(super) fn excuse(conflicts: &mut Vec<Conflict<'_>>, live: &Value, ty: TypeRe
     let Ok(last @ Value::Object(_)) = serde_json::from_str::<Value>(text) else { return };
     let shape = Shape::of_type(ty);
     if document::get_str(&last, "apiVersion") != writer.api_version
-        || misfits(&last, shape).is_some()
-        || misfits(live, shape).is_some()
+        || misfits(&last, shape, false).is_some()
+        || misfits(live, shape, false).is_some()
     {
         return;
     }

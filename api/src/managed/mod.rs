@@ -34,6 +34,7 @@ use crate::document;
 use crate::field::is_printable;
 use crate::schema::{TypeRef, fill, written};
 use crate::time::{self, Timestamp};
+use fields::misfits;
 use managers::{Manager, Managers, Operation};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -92,7 +93,8 @@ pub fn manager_name<'a>(field_manager: &'a str, user_agent: &'a str) -> Cow<'a, 
 
 /// Notes what a create, update or patch changed: sets `metadata.managedFields` of `object`, which is the new object,
 /// decoded and defaulted; `old` is the stored one, `None` on create. `reset`: see [`reset_fields`]. Managed fields
-/// that the client sent are taken if they are valid; an object that is not tracked stays so.
+/// that the client sent are taken if they are valid; an object that is not tracked stays so. Where one of the objects
+/// does not fit what server-side apply knows of its type (an item of a list lacks its keys), tracking ends.
 pub fn update<'a>(
     object: &mut Value,
     old: Option<&Value>,
@@ -118,7 +120,13 @@ pub fn update<'a>(
     if managers.0.is_empty() && !document::uid(live).is_empty() {
         return;
     }
-    let entries = after_update(live, &written(object, ty), managers, &versions, writer, reset).encode();
+    let new = written(object, ty);
+    if misfits(&new, versions.here(), true).is_some()
+        || old.is_some_and(|old| misfits(old, versions.here(), true).is_some())
+    {
+        return;
+    }
+    let entries = after_update(live, &new, managers, &versions, writer, reset).encode();
     let mut sent = sent;
     // What did not change is moved from the list that came with the object, or copied from the stored one.
     let list = entries.into_list(|place| match &mut sent {

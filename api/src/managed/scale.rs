@@ -31,42 +31,30 @@ pub fn scale_managed_fields(parent: &Value, replicas: &[&str]) -> Option<Value> 
 pub fn scaled_managed_fields(parent: &Value, scale: &Value, version: &str, replicas: &[&str]) -> Option<Value> {
     let list = document::get(parent, MANAGED_FIELDS);
     let mut managers = Managers::decode(list).unwrap_or_default();
-    let mut owners = Managers::decode(document::get(scale, MANAGED_FIELDS)).unwrap_or_default().0;
-    owners.retain(|m| m.set.has(&path(&REPLICAS)));
+    let owners = Managers::decode(document::get(scale, MANAGED_FIELDS)).unwrap_or_default().0;
     let place = path(replicas);
     let mut lost = FieldSet::default();
     lost.insert(&place);
-    // A manager of several versions is one each time.
-    let mut still: BTreeMap<(String, Operation, String), usize> = BTreeMap::new();
+    // Updaters are told apart by their version, which is never the parent's: what they own becomes an entry of its own.
     let who = |m: &Manager<'_>| (m.name.to_string(), m.operation, m.subresource.to_string());
-    owners.iter().for_each(|owner| *still.entry(who(owner)).or_default() += 1);
-    let mut known: BTreeMap<(String, Operation, String), usize> = BTreeMap::new();
+    let mut appliers: BTreeMap<_, _> = BTreeMap::new();
+    let (applied, updated): (Vec<_>, Vec<_>) = owners.into_iter().partition(|m| m.operation == Operation::Apply);
+    applied.into_iter().for_each(|owner| drop(appliers.insert(who(&owner), owner)));
     managers.0.retain_mut(|manager| {
-        if !manager.set.has(&place) {
-            return true;
-        }
-        match still.get_mut(&who(manager)).filter(|count| **count > 0) {
-            Some(count) => {
-                *count -= 1;
-                *known.entry(who(manager)).or_default() += 1;
-            }
-            None => manager.lose(&lost),
+        let is_owner = manager.set.has(&place);
+        if is_owner && (manager.operation == Operation::Update || appliers.remove(&who(manager)).is_none()) {
+            manager.lose(&lost);
         }
         !manager.set.is_empty()
     });
-    // The first of the owners are those that the parent knew.
-    owners.retain(|owner| match known.get_mut(&who(owner)).filter(|count| **count > 0) {
-        Some(count) => {
-            *count -= 1;
-            false
-        }
-        None => true,
-    });
+    let mut owners: Vec<_> = appliers.into_values().chain(updated).filter(|m| m.set.has(&path(&REPLICAS))).collect();
     for owner in &mut owners {
         move_to(owner, version, replicas);
         owner.time = None;
     }
-    managers.put_all(owners);
+    let (applied, updated) = owners.into_iter().partition::<Vec<_>, _>(|m| m.operation == Operation::Apply);
+    managers.put_all(applied);
+    managers.0.extend(updated);
     managers.encode().into_list(|at| list.and_then(|list| list.get(at)).cloned().unwrap_or_default())
 }
 

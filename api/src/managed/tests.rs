@@ -488,12 +488,29 @@ fn managers_are_named_by_field_manager_or_user_agent() {
 }
 
 #[test]
+fn an_object_that_does_not_fit_is_not_tracked() {
+    let account = ty("", "v1", "ServiceAccount");
+    let writer = Writer { manager: "m", api_version: "v1", subresource: "", now: at(0) };
+    let with_secrets = |secrets: Value| json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "a", "uid": "u" }, "secrets": secrets });
+    let mut tracked = with_secrets(json!([{ "name": "s" }, { "name": "s" }]));
+    update(&mut tracked, None, account, &writer, &ResetFields::None);
+    assert_eq!(names(&tracked), ["m Update"]);
+    let mut keyless = with_secrets(json!([{}]));
+    update(&mut keyless, Some(&tracked), account, &writer, &ResetFields::None);
+    assert_eq!(names(&keyless), [""; 0]);
+    let applied = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "a" } });
+    let refused = apply(&keyless, &applied, account, &writer, true, &ResetFields::None).unwrap_err();
+    assert_eq!(refused.code, 500);
+    assert!(refused.message.starts_with("failed to create manager for existing fields"), "{}", refused.message);
+}
+
+#[test]
 fn scale_shows_who_owns_replicas() {
     let object = write(deployment(), None, &writer("kubectl", 0));
     let list = scale_managed_fields(&object, &["spec", "replicas"]).unwrap();
     assert_eq!(list[0]["apiVersion"], "autoscaling/v1");
     assert_eq!(list[0]["fieldsV1"], json!({ "f:spec": { "f:replicas": {} } }));
-    // A write of the scale takes the replicas from who had them; one that changes nothing does not.
+    // A write of the scale takes the replicas from who had them; after one that changes nothing they stand apart, as upstream.
     let scale = |replicas: i32| {
         json!({
             "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": { "name": "web", "uid": "u" },
@@ -502,19 +519,19 @@ fn scale_shows_who_owns_replicas() {
     };
     let old = with(scale(3), "metadata.managedFields", list);
     let scaler = Writer { manager: "hpa", api_version: "autoscaling/v1", subresource: "scale", now: at(1) };
-    for (replicas, entry_names) in [(3, &["kubectl Update"][..]), (4, &["hpa Update", "kubectl Update"][..])] {
+    for (replicas, entry_names) in
+        [(3, &["kubectl Update", "kubectl Update"][..]), (4, &["hpa Update", "kubectl Update"][..])]
+    {
         let mut new = scale(replicas);
         update(&mut new, Some(&old), ty("autoscaling", "v1", "Scale"), &scaler, &ResetFields::None);
         let list = scaled_managed_fields(&object, &new, "apps/v1", &["spec", "replicas"]).unwrap();
         let parent = with(object.clone(), "metadata.managedFields", list);
         assert_eq!(names(&parent), entry_names);
-        if replicas == 4 {
-            assert_eq!((&*entries(&parent)[0].2, &*entries(&parent)[0].3), ("scale", ""));
-            assert_eq!(parent["metadata"]["managedFields"][0]["apiVersion"], "apps/v1");
-            assert_eq!(entries(&parent)[1].4["f:spec"].get("f:replicas"), None);
-        } else {
-            assert_eq!(parent, object);
-        }
+        let of = if replicas == 4 { "scale" } else { "" };
+        assert_eq!((&*entries(&parent)[0].2, &*entries(&parent)[0].3), (of, ""));
+        assert_eq!(entries(&parent)[0].4, json!({ "f:spec": { "f:replicas": {} } }));
+        assert_eq!(parent["metadata"]["managedFields"][0]["apiVersion"], "apps/v1");
+        assert_eq!(entries(&parent)[1].4["f:spec"].get("f:replicas"), None);
     }
 }
 

@@ -204,7 +204,7 @@ fn order_lists(original: &mut Map, patch: &mut Map, ty: Option<TypeRef<'_>>) -> 
         };
         let name = key.strip_prefix(SET_ORDER).ok_or_else(|| bad(WRONG))?;
         let list = |value: Option<Value>| match value {
-            None | Some(Value::Null) => Ok(None),
+            None => Ok(None),
             Some(Value::Array(items)) => Ok(Some(items)),
             Some(other) => Err(bad_argument("[]interface {}", &other)),
         };
@@ -303,8 +303,7 @@ fn merge_field_list(
         return arrange(merged, &order, &live_order, "");
     }
     if merge_key.is_empty() {
-        let name = inner.map_or("", |ty| ty.ty.short_name());
-        return Err(misfit(format!("cannot merge lists without merge key for {name}")));
+        return Err(misfit("cannot merge lists without merge key for struct".to_owned()));
     }
     let (old, new) = special_items(old, new, merge_key)?;
     let (order, live_order) = (keys_of(&new, merge_key)?, keys_of(&old, merge_key)?);

@@ -77,16 +77,49 @@ impl Expected<'_> {
 pub(super) struct Given {
     kind: String,
     api_version: String,
+    /// Why either cannot be read.
+    unreadable: Option<String>,
 }
 
 impl Given {
     pub fn of(object: &Value) -> Given {
-        let text = |key: &str| document::get_str(object, key).to_owned();
-        Given { kind: text("kind"), api_version: text("apiVersion") }
+        let mut given = Given::default();
+        for (key, value) in object.as_object().into_iter().flatten() {
+            let (name, place) = match () {
+                _ if names_type(key, "kind") => ("kind", &mut given.kind),
+                _ if names_type(key, "apiVersion") => ("apiVersion", &mut given.api_version),
+                _ => continue,
+            };
+            let found = match value {
+                Value::Null => continue,
+                Value::String(text) => {
+                    text.clone_into(place);
+                    continue;
+                }
+                Value::Bool(_) => "bool",
+                Value::Number(_) => "number",
+                Value::Array(_) => "array",
+                Value::Object(_) => "object",
+            };
+            given.unreadable.get_or_insert_with(|| {
+                const WHERE: &str = "couldn't get version/kind; json parse error: json: cannot unmarshal";
+                format!("{WHERE} {found} into Go struct field .{name} of type string")
+            });
+        }
+        given
+    }
+
+    /// Whether a problem is with a field that means the type, but is written in other letters.
+    pub fn is_meant(problem: &codec::Problem) -> bool {
+        let codec::Problem::Unknown(key) = problem else { return false };
+        names_type(key, "kind") || names_type(key, "apiVersion")
     }
 
     /// What is wrong with the type, if anything. What is left out is as expected.
     pub fn wrong(&self, expected: &Expected<'_>) -> Option<WrongType> {
+        if let Some(why) = &self.unreadable {
+            return Some(WrongType::Unreadable(why.clone()));
+        }
         let kind = if self.kind.is_empty() { expected.kind } else { &self.kind };
         let api_version = if self.api_version.is_empty() { expected.api_version } else { &self.api_version };
         // Evictions may be sent in the version that came before.
@@ -115,6 +148,11 @@ impl Given {
         };
         Some(WrongType::Kind { kind: kind.to_owned(), version: version.to_owned(), why })
     }
+}
+
+/// The type is read as `encoding/json` reads, to which capitals are the same as small letters.
+fn names_type(key: &str, name: &str) -> bool {
+    key.eq_ignore_ascii_case(name)
 }
 
 /// How an object is of another type than the expected one.

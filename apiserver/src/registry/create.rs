@@ -31,7 +31,6 @@ impl ApiServer {
 
     async fn create_once(&self, call: &Call<'_>, mut object: Value) -> Result<Object, ApiError> {
         let resource = call.resource;
-        meta::wipe(&mut object);
         meta::match_namespace(&mut object, resource, call.namespace)?;
         let labelled = document::labels(&object).is_some_and(|labels| !labels.is_empty());
         resource.rules.inherit(&mut object);
@@ -76,7 +75,9 @@ impl ApiServer {
         if call.dry_run {
             return Ok(Object::Built(object));
         }
-        document::metadata_mut(&mut object).remove("resourceVersion");
+        for key in ["resourceVersion", "selfLink"] {
+            document::metadata_mut(&mut object).remove(key);
+        }
         admission::charge(call, &object, None).await?;
         reservation.claim(&object).await?;
         let outcome = self.commit(call, &key, Expect::Absent, Some(&object)).await;

@@ -20,7 +20,8 @@ const SUFFIX_LENGTH: usize = 5;
 /// Letters and digits that cannot spell a word, as upstream's `rand.String`.
 const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
-/// Drops from what a client wants to create the metadata that only the server says.
+/// Drops from what a client posts the metadata that only the server says. What comes of an apply or an update keeps it, as
+/// upstream.
 pub fn wipe(object: &mut Value) {
     let metadata = document::metadata_mut(object);
     for key in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {

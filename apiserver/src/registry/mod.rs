@@ -12,7 +12,7 @@ mod update;
 pub mod watch;
 
 pub use list::ListReply;
-pub use update::Part;
+pub use update::{Part, parse_version};
 pub use watch::{WatchReply, next_event};
 
 use crate::authn::User;

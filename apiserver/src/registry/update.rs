@@ -67,9 +67,9 @@ impl ApiServer {
         let resource = call.resource;
         let mut old = resource.read(&entry.value)?;
         let mut object = change(&old)?;
-        meta::match_name(&object, call.name)?;
         let version = document::resource_version(&object).to_owned();
         meta::match_namespace(&mut object, resource, call.namespace)?;
+        meta::match_name(&object, call.name)?;
         let context = Context { user: call.user, now: call.now, labelled: true };
         resource.rules.inherit(&mut object);
         restrict(call, part, &mut object, &old, &context);
@@ -107,6 +107,10 @@ impl ApiServer {
         api::schema::settle(&mut old, resource.ty);
         let remove = ends_deletion(call, &object);
         document::metadata_mut(&mut object).insert("resourceVersion".into(), document::resource_version(&old).into());
+        if !call.dry_run {
+            // What is stored has none.
+            document::metadata_mut(&mut object).remove("selfLink");
+        }
         managed::keep_times(&mut object, &old);
         // What would be kept in another form now is written although it does not change: so keys are rotated.
         if object == old && !remove && !self.is_stale(entry) {
@@ -147,13 +151,17 @@ fn check_version(call: &Call<'_>, part: Part, version: &str, old: &Value) -> Res
     if version == document::resource_version(old) {
         return Ok(());
     }
-    match version.parse::<u64>() {
-        Err(_) => {
-            let why = format!("strconv.ParseUint: parsing {}: invalid syntax", api::field::quote(version));
-            Err(ApiError::new(500, "", why))
-        }
-        Ok(_) => Err(ApiError::modified(kind, call.name)),
+    parse_version(version)?;
+    Err(ApiError::modified(kind, call.name))
+}
+
+/// Refuses a resource version that is none; an empty one is well.
+pub fn parse_version(version: &str) -> Result<(), ApiError> {
+    if version.is_empty() || version.parse::<u64>().is_ok() {
+        return Ok(());
     }
+    let why = format!("strconv.ParseUint: parsing {}: invalid syntax", api::field::quote(version));
+    Err(ApiError::new(500, "", why))
 }
 
 /// Puts back everything that a write of this part may not change.

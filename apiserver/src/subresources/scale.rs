@@ -26,17 +26,28 @@ pub async fn serve(
     incoming: &Incoming,
 ) -> Result<Response<Body>, ApiError> {
     let output = wanted(incoming)?;
-    let options = if incoming.route.verb == "patch" { "PatchOptions" } else { "UpdateOptions" };
+    if incoming.route.verb == "patch" {
+        let media_type = negotiate::patch_type(&incoming.headers)?;
+        let is_apply = media_type == verbs::APPLY;
+        let (force, validation) = patch_options(&incoming.query, is_apply)?;
+        let call = verbs::call(server, resource, incoming, "PatchOptions")?;
+        let object = match is_apply {
+            true => apply(&call, incoming, force).await?,
+            false => patch(&call, media_type, incoming, validation).await?,
+        };
+        let scale = scale::scale_of(resource.kind.kind, &object.into_value(resource)?);
+        return Ok(verbs::reply(200, &call, Object::Built(scale), output));
+    }
     let (call, validation) = match incoming.route.verb {
         "get" => (verbs::reading(server, resource, incoming), FieldValidation::Ignore),
         _ => {
-            let validation = field_validation(&incoming.query, options)?;
-            (verbs::call(server, resource, incoming, options)?, validation)
+            let validation = field_validation(&incoming.query, "UpdateOptions")?;
+            (verbs::call(server, resource, incoming, "UpdateOptions")?, validation)
         }
     };
     let object = match incoming.route.verb {
         "get" => verbs::read(&call, incoming).await?,
-        "update" => {
+        _ => {
             let scale = decode::subresource(&call, incoming, "autoscaling", "v1", "Scale", validation)?;
             let change = |old: &Value| {
                 meta::match_uid(&call, &scale, old)?;
@@ -44,25 +55,28 @@ pub async fn serve(
             };
             server.update(&call, Part::Scale, &change).await?
         }
-        _ => patch(&call, incoming, validation).await?,
     };
     let scale = scale::scale_of(resource.kind.kind, &object.into_value(resource)?);
     Ok(verbs::reply(200, &call, Object::Built(scale), output))
 }
 
-async fn patch(call: &Call<'_>, incoming: &Incoming, validation: FieldValidation) -> Result<Object, ApiError> {
-    let is_apply = negotiate::media_type(&incoming.headers) == verbs::APPLY;
-    let force = patch_options(&incoming.query, is_apply)?;
-    if is_apply {
-        let wanted = decode::applied(&incoming.body)?;
-        let change = |old: &Value| {
-            let before = owned(call, old);
-            let merged = managed::apply(&before, &wanted, schema()?, &writer(call), force, &ResetFields::None)?;
-            scaled(call, old, decode::converted(merged, schema()?, &wanted)?)
-        };
-        return call.server.update(call, Part::Scale, &change).await;
-    }
-    let patch = Patch::new(&incoming.headers, &incoming.body, schema()?, validation)?;
+async fn apply(call: &Call<'_>, incoming: &Incoming, force: bool) -> Result<Object, ApiError> {
+    let wanted = decode::applied(&incoming.body)?;
+    let change = |old: &Value| {
+        let before = owned(call, old);
+        let merged = managed::apply(&before, &wanted, schema()?, &writer(call), force, &ResetFields::None)?;
+        scaled(call, old, decode::converted(merged, schema()?, &wanted)?)
+    };
+    call.server.update(call, Part::Scale, &change).await
+}
+
+async fn patch(
+    call: &Call<'_>,
+    media_type: &str,
+    incoming: &Incoming,
+    validation: FieldValidation,
+) -> Result<Object, ApiError> {
+    let patch = Patch::new(media_type, &incoming.body, schema()?, validation)?;
     let change = |old: &Value| {
         let wanted =
             decode::patched_subresource(call, &patch, &owned(call, old), ("autoscaling", "v1", "Scale"), validation)?;
