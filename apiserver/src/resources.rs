@@ -86,6 +86,15 @@ impl Resource {
         api::schema::fill(object, self.ty);
     }
 
+    /// Makes of a checked object what comes back from upstream's store: without the lists and maps that were sent empty, and
+    /// with the defaults of what is missing then, and of what the server has put in.
+    pub fn settle(&self, object: &mut Value) {
+        self.rules.inherit(object);
+        if api::schema::settle(object, self.ty) {
+            self.default(object);
+        }
+    }
+
     /// The object as this version shows it, from stored bytes.
     pub fn read(&self, bytes: &[u8]) -> Result<Value, ApiError> {
         Ok(self.of_stored(serde_json::from_slice(bytes).map_err(unreadable)?))

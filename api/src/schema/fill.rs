@@ -40,18 +40,21 @@ pub fn fill(value: &mut Value, ty: TypeRef<'_>) {
 }
 
 /// Brings lists and maps that were sent empty to what upstream's store gives back: nothing, or null where they are always
-/// written.
-pub fn settle(value: &mut Value, ty: TypeRef<'_>) {
+/// written. True when there were any.
+pub fn settle(value: &mut Value, ty: TypeRef<'_>) -> bool {
+    let mut found = false;
     walk(value, ty, &mut |value, ty| {
         let Some(map) = value.as_object_mut() else { return };
         map.retain(|key, value| {
             let Some(field) = ty.field(key).filter(|field| is_empty(&field.ty, value)) else { return true };
+            found = true;
             if field.presence == Presence::Always {
                 *value = Value::Null;
             }
             field.presence != Presence::Omit
         });
     });
+    found
 }
 
 /// The document as server-side apply sees it: without the lists and maps that are empty and that JSON leaves out then. Below

@@ -74,7 +74,11 @@ pub fn event(object: &Value, now: Timestamp) -> Vec<Value> {
     let event = &*event::as_core(object);
     let first = timestamp(event, "firstTimestamp").or_else(|| timestamp(event, "eventTime"));
     let mut last = timestamp(event, "lastTimestamp").or(first);
-    let mut count = int(event, "count").max(1);
+    // One that stands alone has none.
+    let mut count = match int(event, "count") {
+        0 => 1,
+        count => count,
+    };
     if get(event, "series").is_some_and(Value::is_object) {
         last = timestamp(event, "series.lastObservedTime");
         count = int(event, "series.count");

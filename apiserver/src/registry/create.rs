@@ -60,9 +60,7 @@ impl ApiServer {
             call.warn(warning);
         }
         admission::validate(call, Some(&object), None)?;
-        // Who reads it from upstream's store gets the defaults of what the server has put in, too.
-        resource.rules.inherit(&mut object);
-        api::schema::settle(&mut object, resource.ty);
+        resource.settle(&mut object);
         let name = document::name(&object);
         let key = resource.key(call.namespace, name);
         if !call.dry_run && document::resource_version(&object).parse().is_ok_and(|version: u64| version > 0) {

@@ -103,7 +103,7 @@ impl ApiServer {
         }
         validate(call, part, &object, &old)?;
         admission::validate(call, Some(&object), Some(&old))?;
-        api::schema::settle(&mut object, resource.ty);
+        resource.settle(&mut object);
         api::schema::settle(&mut old, resource.ty);
         let remove = ends_deletion(call, &object);
         document::metadata_mut(&mut object).insert("resourceVersion".into(), document::resource_version(&old).into());
