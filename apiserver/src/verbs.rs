@@ -7,6 +7,7 @@ use crate::registry::{self, Call, Object, Part, meta};
 use crate::request::{Incoming, allowed, wanted};
 use crate::resources::Resource;
 use crate::response::{self, Body};
+use crate::selection::Selection;
 use crate::server::ApiServer;
 use crate::{authz, component_status, subresources, websocket};
 use api::selector::FieldSelector;
@@ -340,6 +341,8 @@ async fn delete_collection(
 ) -> Result<Response<Body>, ApiError> {
     let output = wanted(incoming)?;
     let list = ListOptions::parse(&incoming.query, false)?;
+    // A field that the kind has not is refused before the body is looked at.
+    Selection::new(resource, &list)?;
     let (call, options) = deletion(server, resource, incoming)?;
     let reply = server.list(&call, &list).await?;
     server.delete_collection(&call, &reply.entries, &options).await?;

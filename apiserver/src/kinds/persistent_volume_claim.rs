@@ -32,6 +32,10 @@ impl Rules for PersistentVolumeClaim {
         normalize_data_sources(claim, old);
     }
 
+    fn tells_empty_lists(&self) -> bool {
+        true
+    }
+
     fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
         check_object_first(self, object, old, errors);
     }
