@@ -12,14 +12,12 @@ use http::{HeaderValue, Method, Response, header};
 use pki::service_account::{DEFAULT_ISSUER, DISCOVERY_MAX_AGE_SECONDS, JWKS_PATH, OPENID_CONFIGURATION_PATH};
 use serde_json::json;
 
-/// Answers a request that is about no resource. Discovery of versions and `/version` are read only; the others answer any
+/// Answers a request that is about no resource. Discovery of versions, `/version` and what is about tokens are read only; the others answer any
 /// method with the same.
 pub fn serve(server: &ApiServer, incoming: &Incoming) -> Result<Response<Body>, ApiError> {
     let path = incoming.route.path.as_str();
     let parts: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
-    if (is_read_only(&parts) || is_at(path, JWKS_PATH) || is_at(path, OPENID_CONFIGURATION_PATH))
-        && incoming.method != Method::GET
-    {
+    if is_read_only(path, &parts) && incoming.method != Method::GET {
         return Err(ApiError::no_such_method());
     }
     match parts.as_slice() {
@@ -84,12 +82,12 @@ fn paths(server: &ApiServer) -> Vec<String> {
 }
 
 /// The paths that upstream's API installer owns, which refuses methods that it has not.
-fn is_read_only(parts: &[&str]) -> bool {
+fn is_read_only(path: &str, parts: &[&str]) -> bool {
     match parts {
         ["api"] | ["api", ""] | ["version"] | ["version", ""] => true,
         ["api", version] | ["api", version, ""] => is_served("", version),
         ["apis", group, version] | ["apis", group, version, ""] => is_served(group, version),
-        _ => false,
+        _ => is_at(path, JWKS_PATH) || is_at(path, OPENID_CONFIGURATION_PATH),
     }
 }
 

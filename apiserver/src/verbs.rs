@@ -86,15 +86,21 @@ fn check_scope(resource: &Resource, incoming: &Incoming) -> Result<(), ApiError>
     }
 }
 
-/// The registry's view of a request that writes; `options` is the kind that an error about its dry run names.
-pub fn call<'a>(
+/// The registry's view of a request that writes, and how its fields are validated; `options` is the kind that errors about
+/// its parameters name.
+pub fn writing<'a>(
     server: &'a ApiServer,
     resource: &'static Resource,
     incoming: &'a Incoming,
     options: &str,
-) -> Result<Call<'a>, ApiError> {
-    let dry_run = dry_run(incoming.query.all("dryRun"), options)?;
-    Ok(Call { dry_run, ..reading(server, resource, incoming) })
+) -> Result<(Call<'a>, FieldValidation), ApiError> {
+    let validation = field_validation(&incoming.query, options)?;
+    Ok((checked(server, resource, incoming), validation))
+}
+
+/// The registry's view of a request that writes and whose parameters were checked.
+pub fn checked<'a>(server: &'a ApiServer, resource: &'static Resource, incoming: &'a Incoming) -> Call<'a> {
+    Call { dry_run: incoming.query.get("dryRun").is_some(), ..reading(server, resource, incoming) }
 }
 
 /// The registry's view of a request that reads.
@@ -190,8 +196,7 @@ async fn create(
     }
     let output = wanted(incoming)?;
     negotiate::input(&incoming.headers)?;
-    let validation = field_validation(&incoming.query, "CreateOptions")?;
-    let call = call(server, resource, incoming, "CreateOptions")?;
+    let (call, validation) = writing(server, resource, incoming, "CreateOptions")?;
     let mut object = decode::object(&call, incoming, validation)?;
     meta::wipe(&mut object);
     let created = server.create(&call, object).await?;
@@ -205,8 +210,7 @@ pub async fn update(
     part: Part,
 ) -> Result<Response<Body>, ApiError> {
     let output = wanted(incoming)?;
-    let validation = field_validation(&incoming.query, "UpdateOptions")?;
-    let call = call(server, resource, incoming, "UpdateOptions")?;
+    let (call, validation) = writing(server, resource, incoming, "UpdateOptions")?;
     let mut object = decode::object(&call, incoming, validation)?;
     meta::match_namespace(&mut object, resource, call.namespace)?;
     meta::match_name(&object, call.name)?;
@@ -258,7 +262,7 @@ pub async fn patch(
     let output = wanted(incoming)?;
     let is_apply = media_type == APPLY;
     let (force, validation) = patch_options(&incoming.query, is_apply)?;
-    let call = call(server, resource, incoming, "PatchOptions")?;
+    let call = checked(server, resource, incoming);
     if is_apply {
         return apply(Call { applies: true, ..call }, incoming, part, force, validation, output).await;
     }
@@ -330,8 +334,8 @@ fn deletion<'a>(
     } else {
         DeleteOptions::from_body(&decode::delete_options(&incoming.body, negotiate::input(&incoming.headers)?)?)?
     };
-    let call = call(server, resource, incoming, "DeleteOptions")?;
-    Ok((Call { dry_run: options.dry_run, ..call }, options))
+    dry_run(incoming.query.all("dryRun"), "DeleteOptions")?;
+    Ok((Call { dry_run: options.dry_run, ..reading(server, resource, incoming) }, options))
 }
 
 async fn delete_collection(

@@ -59,23 +59,25 @@ pub fn immutable(errors: &mut Errors, new: &Value, old: &Value, path: &Path, key
 
 /// The same, of what stands at `path`.
 pub fn immutable_at(errors: &mut Errors, new: Option<&Value>, old: Option<&Value>, path: &Path, kind: &str) {
+    const WHY: &str = "field is immutable";
     if same(new, old) {
         return;
     }
-    let printed = match (new, kind.strip_prefix('*')) {
-        (None, Some(_)) => "null".to_owned(),
-        (new, pointed) => compact(pointed.unwrap_or(kind), new.unwrap_or(&Value::Null)),
+    let shown = match (new, kind) {
+        (Some(value), _) if !value.is_object() && !value.is_array() => value.clone(),
+        (None, "string") => "".into(),
+        (None, "int") => 0.into(),
+        (None, kind) if kind.starts_with('*') => Value::Null,
+        (new, kind) => {
+            let printed = compact(kind.trim_start_matches('*'), new.unwrap_or(&Value::Null));
+            return errors.invalid_printed(path, printed, WHY);
+        }
     };
-    errors.invalid_printed(path, printed, "field is immutable");
+    errors.invalid(path, shown, WHY);
 }
 
-/// The value in one line, as error messages show it. `kind` is a type of the table, `string` or `int`.
+/// The value in one line, as error messages show it. `kind` is a type of the table.
 pub fn compact(kind: &str, value: &Value) -> String {
-    match (value, kind) {
-        (Value::Null, "string") => return "\"\"".to_owned(),
-        (Value::Null, "int") => return "0".to_owned(),
-        _ => {}
-    }
     let mut printer = Printer { out: String::new(), indent: None };
     printer.value((Some(kind), false), value, &Value::Null);
     printer.out
@@ -210,5 +212,17 @@ mod tests {
         let selector = json!({"matchLabels": {"b": "c"}, "matchExpressions": [{"key": "a", "operator": "Exists"}]});
         let shown = "{\"matchLabels\":{\"b\":\"c\"},\"matchExpressions\":[{\"key\":\"a\",\"operator\":\"Exists\"}]}";
         assert_eq!(compact("LabelSelector", &selector), shown);
+    }
+
+    #[test]
+    fn a_text_that_may_not_change_is_quoted_as_any_text() {
+        let said = |new: Value, kind: &str| {
+            let mut errors = Errors::new();
+            immutable(&mut errors, &new, &json!({"a": "old"}), &Path::root("spec"), "a", kind);
+            errors.0[0].to_string()
+        };
+        assert_eq!(said(json!({"a": "<b>"}), "string"), "spec.a: Invalid value: \"<b>\": field is immutable");
+        assert_eq!(said(json!({}), "string"), "spec.a: Invalid value: \"\": field is immutable");
+        assert_eq!(said(json!({}), "*LabelSelector"), "spec.a: Invalid value: null: field is immutable");
     }
 }

@@ -274,6 +274,11 @@ fn check_object_first(rules: &dyn Rules, object: &Value, old: Option<&Value>, er
     }
 }
 
+/// The names of kinds at whose `generateName` nobody looks: only at the name that comes of it.
+pub fn subdomain_once_made(name: &str, prefix: bool) -> Vec<String> {
+    if prefix { Vec::new() } else { api::names::dns1123_subdomain(name) }
+}
+
 /// The names of kinds that take whatever fits into a path.
 pub fn path_segment(name: &str, prefix: bool) -> Vec<String> {
     if prefix { api::names::path_segment_prefix(name) } else { api::names::path_segment(name) }

@@ -5,10 +5,10 @@ use super::equality::same;
 use super::path::{Path, child, descend, entries, non_negative, shown};
 use super::pod::{Owner, default, validate_always, validate_template};
 use super::replica_set::{count_field, validate_replicas_status};
-use super::{Context, Rules};
+use super::{Context, Rules, subdomain_once_made};
 use api::document;
 use api::field::Errors;
-use api::{Map, Value, names};
+use api::{Map, Value};
 
 /// Rules of ReplicationControllers.
 pub struct ReplicationController;
@@ -38,9 +38,8 @@ impl Rules for ReplicationController {
         drop_disabled_at(object, Some(old), "spec.template.spec");
     }
 
-    /// Upstream leaves what is wrong with a `generateName` to the name that comes of it.
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
-        if prefix { Vec::new() } else { names::dns1123_subdomain(name) }
+        subdomain_once_made(name, prefix)
     }
 
     fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {

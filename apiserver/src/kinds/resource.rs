@@ -90,9 +90,8 @@ impl Rules for DeviceClass {
         MetadataChecks::FIRST_AGAIN
     }
 
-    /// Nobody looks at `generateName`.
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
-        if prefix { Vec::new() } else { api::names::dns1123_subdomain(name) }
+        super::subdomain_once_made(name, prefix)
     }
 
     fn validate(&self, class: &Value, errors: &mut Errors) {

@@ -3,7 +3,6 @@
 use crate::admission::pod_topology_labels;
 use crate::decode;
 use crate::kinds::pod;
-use crate::params::field_validation;
 use crate::registry::{Call, Part};
 use crate::request::{Incoming, allowed, wanted_without_table};
 use crate::resources::{self, Resource};
@@ -21,8 +20,7 @@ pub async fn create(
     resource: &'static Resource,
     incoming: &Incoming,
 ) -> Result<Response<Body>, ApiError> {
-    let validation = field_validation(&incoming.query, "CreateOptions")?;
-    let call = verbs::call(server, resource, incoming, "CreateOptions")?;
+    let (call, validation) = verbs::writing(server, resource, incoming, "CreateOptions")?;
     let binding = decode::subresource(&call, incoming, "", "v1", "Binding", validation)?;
     bind(&call, &binding, incoming).await
 }
@@ -30,8 +28,7 @@ pub async fn create(
 /// `POST bindings`: the pod's name is in the object.
 pub async fn create_by_name(server: &ApiServer, incoming: &Incoming) -> Result<Response<Body>, ApiError> {
     let pods = resources::builtin("", "pods");
-    let validation = field_validation(&incoming.query, "CreateOptions")?;
-    let call = verbs::call(server, pods, incoming, "CreateOptions")?;
+    let (call, validation) = verbs::writing(server, pods, incoming, "CreateOptions")?;
     let binding = decode::subresource(&call, incoming, "", "v1", "Binding", validation)?;
     let name = document::name(&binding).to_owned();
     allowed(

@@ -3,7 +3,7 @@
 //! Follows `pkg/registry/core/pod/storage/eviction.go`.
 
 use crate::decode;
-use crate::params::{DeleteOptions, field_validation};
+use crate::params::DeleteOptions;
 use crate::registry::{Call, Part};
 use crate::request::{Incoming, wanted_without_table};
 use crate::resources::{self, Resource};
@@ -31,8 +31,7 @@ pub async fn create(
     resource: &'static Resource,
     incoming: &Incoming,
 ) -> Result<Response<Body>, ApiError> {
-    let validation = field_validation(&incoming.query, "CreateOptions")?;
-    let mut call = verbs::call(server, resource, incoming, "CreateOptions")?;
+    let (mut call, validation) = verbs::writing(server, resource, incoming, "CreateOptions")?;
     let eviction = decode::subresource(&call, incoming, "policy", "v1", "Eviction", validation)?;
     let name = document::name(&eviction);
     if name != call.name {

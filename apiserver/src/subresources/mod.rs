@@ -7,7 +7,6 @@ mod scale;
 mod token;
 
 use crate::authz::review;
-use crate::params::field_validation;
 use crate::registry::{Object, Part, meta};
 use crate::request::{Incoming, wanted_without_table};
 use crate::resources::Resource;
@@ -82,8 +81,7 @@ pub async fn review(
     if resource.kind.kind == "Binding" {
         return binding::create_by_name(server, incoming).await;
     }
-    let validation = field_validation(&incoming.query, "CreateOptions")?;
-    let call = verbs::call(server, resource, incoming, "CreateOptions")?;
+    let (call, validation) = verbs::writing(server, resource, incoming, "CreateOptions")?;
     let mut body = decode::object(&call, incoming, validation)?;
     meta::wipe(&mut body);
     meta::match_namespace(&mut body, resource, call.namespace)?;

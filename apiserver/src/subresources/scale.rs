@@ -26,38 +26,29 @@ pub async fn serve(
     incoming: &Incoming,
 ) -> Result<Response<Body>, ApiError> {
     let output = wanted(incoming)?;
-    if incoming.route.verb == "patch" {
-        let media_type = negotiate::patch_type(&incoming.headers)?;
-        let is_apply = media_type == verbs::APPLY;
-        let (force, validation) = patch_options(&incoming.query, is_apply)?;
-        let call = verbs::call(server, resource, incoming, "PatchOptions")?;
-        let object = match is_apply {
-            true => apply(&call, incoming, force).await?,
-            false => patch(&call, media_type, incoming, validation).await?,
-        };
-        let scale = scale::scale_of(resource.kind.kind, &object.into_value(resource)?);
-        return Ok(verbs::reply(200, &call, Object::Built(scale), output));
-    }
-    let (call, validation) = match incoming.route.verb {
-        "get" => (verbs::reading(server, resource, incoming), FieldValidation::Ignore),
-        _ => {
-            let validation = field_validation(&incoming.query, "UpdateOptions")?;
-            (verbs::call(server, resource, incoming, "UpdateOptions")?, validation)
-        }
-    };
+    let call = verbs::checked(server, resource, incoming);
     let object = match incoming.route.verb {
         "get" => verbs::read(&call, incoming).await?,
+        "update" => update(&call, incoming, field_validation(&incoming.query, "UpdateOptions")?).await?,
         _ => {
-            let scale = decode::subresource(&call, incoming, "autoscaling", "v1", "Scale", validation)?;
-            let change = |old: &Value| {
-                meta::match_uid(&call, &scale, old)?;
-                scaled(&call, old, noted(&call, old, scale.clone())?)
-            };
-            server.update(&call, Part::Scale, &change).await?
+            let media_type = negotiate::patch_type(&incoming.headers)?;
+            match patch_options(&incoming.query, media_type == verbs::APPLY)? {
+                (force, _) if media_type == verbs::APPLY => apply(&call, incoming, force).await?,
+                (_, validation) => patch(&call, media_type, incoming, validation).await?,
+            }
         }
     };
     let scale = scale::scale_of(resource.kind.kind, &object.into_value(resource)?);
     Ok(verbs::reply(200, &call, Object::Built(scale), output))
+}
+
+async fn update(call: &Call<'_>, incoming: &Incoming, validation: FieldValidation) -> Result<Object, ApiError> {
+    let scale = decode::subresource(call, incoming, "autoscaling", "v1", "Scale", validation)?;
+    let change = |old: &Value| {
+        meta::match_uid(call, &scale, old)?;
+        scaled(call, old, noted(call, old, scale.clone())?)
+    };
+    call.server.update(call, Part::Scale, &change).await
 }
 
 async fn apply(call: &Call<'_>, incoming: &Incoming, force: bool) -> Result<Object, ApiError> {

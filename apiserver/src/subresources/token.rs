@@ -3,7 +3,6 @@
 //! Follows `pkg/registry/core/serviceaccount/storage/token.go`.
 
 use crate::decode;
-use crate::params::field_validation;
 use crate::registry::{Call, Object};
 use crate::request::{Incoming, wanted_without_table};
 use crate::resources::{self, Resource};
@@ -36,8 +35,7 @@ pub async fn create(
     incoming: &Incoming,
 ) -> Result<Response<Body>, ApiError> {
     let output = wanted_without_table(incoming)?;
-    let validation = field_validation(&incoming.query, "CreateOptions")?;
-    let call = verbs::call(server, resource, incoming, "CreateOptions")?;
+    let (call, validation) = verbs::writing(server, resource, incoming, "CreateOptions")?;
     let mut request = decode::subresource(&call, incoming, GROUP, "v1", "TokenRequest", validation)?;
     let seconds = document::get_i64(&request, "spec.expirationSeconds").unwrap_or(DEFAULT_SECONDS);
     document::set(&mut request, "spec.expirationSeconds", seconds);
