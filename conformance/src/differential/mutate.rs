@@ -61,7 +61,14 @@ pub fn run(arguments: &Arguments, given: &MutateArguments) -> Result<bool> {
     ensure!(!subjects.is_empty(), "no topic has such a name and an object");
     for subject in &mut subjects {
         let answers = both.each(|cx| cx.post(&subject.topic.path, &subject.topic.object))?;
-        subject.is_there = answers.iter().all(|answer| answer.status == 201);
+        let is_made = answers.map(|answer| answer.status == 201);
+        subject.is_there = is_made == [true; 2];
+        // What only one of them took is not left behind there.
+        for (cx, _) in
+            [&both.reference, &both.here].into_iter().zip(is_made).filter(|(_, made)| *made && !subject.is_there)
+        {
+            cx.raw(Method::DELETE, &subject.topic.object_path(), &[], "")?;
+        }
     }
     let differ = both.compare_all(&subjects, given)?;
     for subject in subjects.iter().filter(|subject| subject.is_there) {
